@@ -1,0 +1,1 @@
+"""FreeRADIUS configuration files, installed by `dane-radius install`. No logic lives here."""

@@ -1,0 +1,1 @@
+"""Reference IoT registry: issues device certificates, publishes TLSA records and revokes them."""

@@ -1,0 +1,1 @@
+"""Keeps trust anchors current, finds unknown ones just in time, and ends sessions of revoked devices."""
