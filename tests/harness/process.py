@@ -110,7 +110,9 @@ def start(
         time.sleep(0.02)
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 10.0, interval: float = 0.02) -> None:
+def wait_for(
+    condition: Callable[[], object], what: str, timeout: float = 10.0, interval: float = 0.02
+) -> None:
     """Poll until `condition()` is true; raise AssertionError naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -136,7 +138,12 @@ def free_port(address: str = "127.0.0.1") -> int:
 def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float = 60.0, stdin: str | None = None) -> str:
     """Run a command to its end and return its output; raise with that output if it fails."""
     done = subprocess.run(
-        [os.fspath(a) for a in argv], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        [os.fspath(a) for a in argv],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{argv[0]} failed with code {done.returncode}:\n{done.stdout}{done.stderr}")
