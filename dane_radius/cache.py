@@ -78,9 +78,7 @@ class CacheCounts:
 class AnswerCache:
     """A resolver behind a cache. Thread-safe; `lookup` waits no longer than the resolver's own deadline."""
 
-    def __init__(
-        self, resolver: Resolver, limits: CacheLimits | None = None, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, resolver: Resolver, limits: CacheLimits | None = None, clock: Clock = time.monotonic) -> None:
         self._resolver = resolver
         self._limits = limits or CacheLimits()
         self._clock = clock
@@ -175,11 +173,15 @@ class AnswerCache:
             lifetime = min(float(answer.ttl), self._limits.max_ttl)
         else:
             lifetime = self._limits.failure_ttl
-            if isinstance(answer, Unavailable) and old is not None and isinstance(old.answer, Secure):
-                # Not overwritten: a good answer serves out its TTL, and may serve under stale_grace. It stays marked
-                # as refreshing, so that an unreachable zone is asked ahead of time once, not at every use.
-                if now < old.expires + self._limits.stale_grace:
-                    return
+            # A good answer serves out its TTL, and may serve under stale_grace: it is not overwritten. It stays marked
+            # as refreshing, so that an unreachable zone is asked ahead of time once, not at every use.
+            if (
+                isinstance(answer, Unavailable)
+                and old is not None
+                and isinstance(old.answer, Secure)
+                and now < old.expires + self._limits.stale_grace
+            ):
+                return
         if lifetime <= 0:
             self._entries.pop(name, None)
             return
@@ -192,12 +194,7 @@ class AnswerCache:
     def _stale_or(self, name: str, failure: Unavailable, now: float) -> Answer:
         entry = self._entries.get(name)
         grace = self._limits.stale_grace
-        if (
-            entry is not None
-            and isinstance(entry.answer, Secure)
-            and grace > 0
-            and now < entry.expires + grace
-        ):
+        if entry is not None and isinstance(entry.answer, Secure) and grace > 0 and now < entry.expires + grace:
             self.counts.stale += 1
             return replace(entry.answer, ttl=0, stale=True)
         return failure

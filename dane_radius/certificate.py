@@ -89,9 +89,7 @@ def candidate_names(leaf: Leaf) -> list[str]:
     Raises Refused: one of the `san_*` and `name_*` codes.
     """
     if leaf.dns_names is None:
-        raise Refused(
-            ReasonCode.SAN_MISSING, "the certificate has no subjectAltName; its dNSName is the identity"
-        )
+        raise Refused(ReasonCode.SAN_MISSING, "the certificate has no subjectAltName; its dNSName is the identity")
     if not leaf.dns_names:
         if not leaf.san_types:
             raise Refused(ReasonCode.SAN_EMPTY, "the certificate's subjectAltName is empty")
@@ -100,9 +98,7 @@ def candidate_names(leaf: Leaf) -> list[str]:
             raise Refused(
                 ReasonCode.SAN_IP_ADDRESS, "the subjectAltName holds IP addresses only; a dNSName is expected"
             )
-        raise Refused(
-            ReasonCode.SAN_WITHOUT_DNS_NAME, f"the subjectAltName holds {found}; a dNSName is expected"
-        )
+        raise Refused(ReasonCode.SAN_WITHOUT_DNS_NAME, f"the subjectAltName holds {found}; a dNSName is expected")
     return list(dict.fromkeys(normalize(raw) for raw in leaf.dns_names))
 
 
@@ -153,11 +149,7 @@ def _extensions(data: bytes, optional_fields: list[der.Tlv]) -> Iterator[list[de
 def _find_san(data: bytes, optional_fields: list[der.Tlv]) -> bytes | None:
     found: bytes | None = None
     for parts in _extensions(data, optional_fields):
-        if (
-            not 2 <= len(parts) <= 3
-            or parts[0].tag != der.OBJECT_IDENTIFIER
-            or parts[-1].tag != der.OCTET_STRING
-        ):
+        if not 2 <= len(parts) <= 3 or parts[0].tag != der.OBJECT_IDENTIFIER or parts[-1].tag != der.OCTET_STRING:
             raise der.DerError("extension: OBJECT IDENTIFIER, optional BOOLEAN and OCTET STRING expected")
         if parts[0].value(data) == _SAN_OID:
             if found is not None:

@@ -64,7 +64,7 @@ def encode_name(name: str) -> bytes:
 
 
 def encode_query(name: str, message_id: int) -> bytes:
-    """A TLSA query with RD, AD (RFC 6840 section 5.7: "I understand AD") and EDNS, so that extended errors come back."""
+    """A TLSA query with RD, AD (RFC 6840 section 5.7: "I understand AD") and EDNS, for extended errors to come back."""
     return (
         struct.pack("!HHHHHH", message_id, _FLAG_RD | _FLAG_AD, 1, 0, 0, 1)
         + encode_name(name)
@@ -231,9 +231,7 @@ def interpret(message: Message, name: str) -> Answer:
         detail = "; ".join(f"EDE {code} {text}".strip() for code, text in message.ede)
         return Unavailable(f"the resolver answered SERVFAIL{f' ({detail})' if detail else ''}")
     if message.rcode not in (NOERROR, NXDOMAIN):
-        return Unavailable(
-            f"the resolver answered {RCODE_NAMES.get(message.rcode, f'rcode {message.rcode}')}"
-        )
+        return Unavailable(f"the resolver answered {RCODE_NAMES.get(message.rcode, f'rcode {message.rcode}')}")
     stale = [code for code, _ in message.ede if code in EDE_STALE]
     if stale:
         return Unavailable(f"the resolver served an expired answer (EDE {stale[0]})")
@@ -241,9 +239,7 @@ def interpret(message: Message, name: str) -> Answer:
     if not message.authentic:
         hop = f"; CNAME to {owner}" if owner != name else ""
         return Insecure(f"the resolver did not validate the answer (no AD flag{hop})", _least_ttl(message))
-    rrset = [
-        r for r in message.answer if r.rrtype == TYPE_TLSA and r.rrclass == CLASS_IN and r.owner == owner
-    ]
+    rrset = [r for r in message.answer if r.rrtype == TYPE_TLSA and r.rrclass == CLASS_IN and r.owner == owner]
     if message.rcode == NXDOMAIN or not rrset:
         if message.rcode == NXDOMAIN and rrset:
             raise WireError("NXDOMAIN with TLSA records")

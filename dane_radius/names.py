@@ -23,22 +23,14 @@ def normalize(raw: bytes) -> str:
     if b"\0" in raw:
         raise Refused(ReasonCode.NAME_NUL, f"dNSName {raw!r} holds a NUL octet")
     if len(raw) > MAX_NAME_OCTETS + 1:
-        raise Refused(
-            ReasonCode.NAME_TOO_LONG, f"dNSName of {len(raw)} octets, at most {MAX_NAME_OCTETS} expected"
-        )
+        raise Refused(ReasonCode.NAME_TOO_LONG, f"dNSName of {len(raw)} octets, at most {MAX_NAME_OCTETS} expected")
     if not raw.isascii():
-        raise Refused(
-            ReasonCode.NAME_MALFORMED, f"dNSName {raw!r} is not ASCII; an IDN needs its A-labels (RFC 5890)"
-        )
+        raise Refused(ReasonCode.NAME_MALFORMED, f"dNSName {raw!r} is not ASCII; an IDN needs its A-labels (RFC 5890)")
     name = raw.decode("ascii").lower().removesuffix(".")
     if "*" in name:
-        raise Refused(
-            ReasonCode.NAME_WILDCARD, f"dNSName {name!r} is a wildcard; an identity is one exact name"
-        )
+        raise Refused(ReasonCode.NAME_WILDCARD, f"dNSName {name!r} is a wildcard; an identity is one exact name")
     if len(name) > MAX_NAME_OCTETS:
-        raise Refused(
-            ReasonCode.NAME_TOO_LONG, f"dNSName of {len(name)} octets, at most {MAX_NAME_OCTETS} expected"
-        )
+        raise Refused(ReasonCode.NAME_TOO_LONG, f"dNSName of {len(name)} octets, at most {MAX_NAME_OCTETS} expected")
     labels = name.split(".")
     # A last label of digits makes the whole an IPv4 address in every parser that knows one (WHATWG, inet_aton).
     if ":" in name or labels[-1].isdigit() or labels[-1].startswith("0x"):
@@ -52,7 +44,7 @@ def normalize(raw: bytes) -> str:
         if not _LABEL.match(label):
             raise Refused(
                 ReasonCode.NAME_MALFORMED,
-                f"label {label!r} of dNSName {name!r}: letters, digits, inner hyphens and a leading underscore expected",
+                f"label {label!r} of dNSName {name!r}: letters, digits, inner hyphens, a leading underscore expected",
             )
         if label.startswith("xn--"):
             _check_a_label(label, name)
@@ -69,9 +61,7 @@ def _check_a_label(label: str, name: str) -> None:
             ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)"
         ) from error
     if not decoded or decoded.isascii():
-        raise Refused(
-            ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)"
-        )
+        raise Refused(ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)")
 
 
 def identity_domain(name: str) -> str:

@@ -30,9 +30,7 @@ def leaf_from_session(data: bytes) -> bytes:
         session = der.only(data, der.SEQUENCE, "SSL_SESSION")
         peers = [element for element in der.children(data, session) if element.tag == _PEER]
         if not peers:
-            raise Refused(
-                ReasonCode.SESSION_WITHOUT_CERTIFICATE, "the TLS session holds no client certificate"
-            )
+            raise Refused(ReasonCode.SESSION_WITHOUT_CERTIFICATE, "the TLS session holds no client certificate")
         if len(peers) > 1:
             raise der.DerError(f"SSL_SESSION: {len(peers)} peer elements, 1 expected")
         certificate = der.expect(data, peers[0].content, peers[0].end, der.SEQUENCE, "peer certificate")
@@ -59,9 +57,7 @@ def read_session_file(path: str, *, directory: str | None = None, remove: bool =
             "FreeRADIUS named no session file (TLS-Cache-Filename); is `cache { persist_dir }` set in its eap module?",
         )
     if directory is not None and os.path.dirname(path) != directory:
-        raise Refused(
-            ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}"
-        )
+        raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}")
     try:
         data = _read_owned(path)
     except FileNotFoundError as error:

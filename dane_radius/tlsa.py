@@ -13,7 +13,7 @@ from enum import IntEnum
 
 
 class Usage(IntEnum):
-    """Certificate usage (RFC 6698 section 2.1.1, acronyms of RFC 7218). 4 is draft-wilson-dane-pkix-cd, not assigned."""
+    """Certificate usage (RFC 6698 section 2.1.1, acronyms of RFC 7218); 4 is draft-wilson-dane-pkix-cd, unassigned."""
 
     PKIX_TA = 0
     PKIX_EE = 1
@@ -78,7 +78,8 @@ class TlsaRecord:
             raise ValueError(f"{text!r}: three numbers and hexadecimal data expected ({error})") from error
         if any(not 0 <= number <= 255 for number in numbers):
             raise ValueError(f"{text!r}: numbers from 0 to 255 expected")
-        return cls(*numbers, data)
+        usage, selector, matching_type = numbers
+        return cls(usage, selector, matching_type, data)
 
 
 def unusable_reason(record: TlsaRecord, *, allow_pkix_cd: bool = False) -> str | None:
@@ -154,9 +155,7 @@ def association(certificate: bytes, spki: bytes, selector: int, matching_type: i
 
 def matches(record: TlsaRecord, certificate: bytes, spki: bytes) -> bool:
     """Whether a usable record is the one for these exact bytes."""
-    return hmac.compare_digest(
-        record.data, association(certificate, spki, record.selector, record.matching_type)
-    )
+    return hmac.compare_digest(record.data, association(certificate, spki, record.selector, record.matching_type))
 
 
 def first_match(records: Sequence[TlsaRecord], certificate: bytes, spki: bytes) -> TlsaRecord | None:

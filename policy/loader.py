@@ -27,15 +27,13 @@ class PolicyError(ValueError):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as PyYAML's safe loader reads it, but a key that stands twice is an error: the last one would win in silence."""
+    """PyYAML's safe loader, except that a key that stands twice is an error: the last one would win in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a plain key is expected", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, "a plain key is expected", key_node.start_mark)
             line = key_node.start_mark.line + 1
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(

@@ -137,7 +137,8 @@ class Rule:
 class Match:
     """What a policy says about a name at a place, before the DNS is asked.
 
-    `rule` is None when no rule covers the name (`named` False) or none of those that do covers the place (`named` True).
+    `rule` is None when no rule covers the name (`named` False), or none of those that do covers the place
+    (`named` True).
     """
 
     rule: Rule | None

@@ -36,13 +36,9 @@ def _pattern(value: str) -> str:
             if position != 0:
                 raise ValueError("'**' (any number of labels) is expected at the left end only")
         elif "**" in label or not 1 <= len(label) <= 63 or not _PATTERN_LABEL.match(label):
-            raise ValueError(
-                f"label {label!r}: letters, digits, '-', '_' and '*' (within one label) are expected"
-            )
+            raise ValueError(f"label {label!r}: letters, digits, '-', '_' and '*' (within one label) are expected")
     if any("*" in label for label in labels[-2:]):
-        raise ValueError(
-            "the two rightmost labels are expected without '*': whose devices they are must be plain"
-        )
+        raise ValueError("the two rightmost labels are expected without '*': whose devices they are must be plain")
     return pattern
 
 
@@ -162,9 +158,7 @@ class PolicyModel(_Model):
         seen: set[str] = set()
         for position, rule in enumerate(self.rules):
             if rule.name in seen:
-                raise ValueError(
-                    f"rules[{position}].name: {rule.name!r} stands twice; unique names are expected"
-                )
+                raise ValueError(f"rules[{position}].name: {rule.name!r} stands twice; unique names are expected")
             seen.add(rule.name)
             for network in rule.networks or ():
                 if network not in self.networks:

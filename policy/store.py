@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +14,18 @@ _Stamp = tuple[int, int, int]
 
 
 class PolicyStore:
-    """Holds the last good policy of a file. `current` is a plain attribute read: nothing blocks on the path."""
+    """Holds the last good policy of a file. `current` is a plain attribute read: nothing blocks on the path.
 
-    def __init__(
-        self, path: str | Path, on_change: Callable[[Policy | PolicyError], None] | None = None
-    ) -> None:
+    Somebody else's thread calls `refresh` from time to time.
+    """
+
+    def __init__(self, path: str | Path, on_change: Callable[[Policy | PolicyError], None] | None = None) -> None:
         """Load the file. Raises PolicyError: a server must not start on a policy that nobody wrote."""
         self._path = Path(path)
         self._on_change = on_change
         self._stamp = self._read_stamp()
         self.current: Policy = load_policy(self._path)
         self.last_error: PolicyError | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def _read_stamp(self) -> _Stamp | None:
         try:
@@ -61,19 +59,3 @@ class PolicyStore:
     def _report(self, outcome: Policy | PolicyError) -> None:
         if self._on_change is not None:
             self._on_change(outcome)
-
-    def start(self, interval: float = 1.0) -> None:
-        """Follow the file from a thread of its own, looking every `interval` seconds."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._follow, args=(interval,), name="policy", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End that thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    def _follow(self, interval: float) -> None:
-        while not self._stop.wait(interval):
-            self.refresh()

@@ -72,9 +72,7 @@ class Knot:
         for zone in self.zones:
             (self.folder / "zones" / f"{zone.name}.zone").write_text(zone.text())
             policy = "nsec3" if zone.nsec3 else "nsec"
-            signing = (
-                f"dnssec-signing: on\n    dnssec-policy: {policy}" if zone.signed else "dnssec-signing: off"
-            )
+            signing = f"dnssec-signing: on\n    dnssec-policy: {policy}" if zone.signed else "dnssec-signing: off"
             blocks.append(f"  - domain: {zone.name}.\n    {signing}\n")
         self.config.write_text(
             f"""\
@@ -177,9 +175,7 @@ zone:
 
     def update(self, zone: str) -> dns.update.UpdateMessage:
         """An RFC 2136 update of `zone`, signed with the TSIG key; send it with `send`."""
-        keyring = {
-            dns.name.from_text(self.TSIG_NAME): dns.tsig.Key(self.TSIG_NAME, self.tsig_secret, "hmac-sha256")
-        }
+        keyring = {dns.name.from_text(self.TSIG_NAME): dns.tsig.Key(self.TSIG_NAME, self.tsig_secret, "hmac-sha256")}
         return dns.update.UpdateMessage(zone, keyring=keyring)
 
     def send(self, update: dns.update.UpdateMessage) -> None:

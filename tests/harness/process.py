@@ -110,9 +110,7 @@ def start(
         time.sleep(0.02)
 
 
-def wait_for(
-    condition: Callable[[], object], what: str, timeout: float = 10.0, interval: float = 0.02
-) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 10.0, interval: float = 0.02) -> None:
     """Poll until `condition()` is true; raise AssertionError naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
