@@ -148,7 +148,7 @@ def _problem(error: Any) -> str:
 
 
 def read_cui_key(path: str) -> bytes:
-    """The secret that makes Chargeable-User-Identity values opaque. Raises ConfigError, also when anybody can read it."""
+    """The secret that makes Chargeable-User-Identity values opaque. Raises ConfigError, also if anybody can read it."""
     try:
         mode = os.stat(path).st_mode
         key = Path(path).read_bytes().strip()

@@ -378,7 +378,7 @@ def session_timeout(grant: Grant, policy: Policy, ttl: int, leaf: Leaf, now: dat
     The grant's time, but at most the validated TTL times the policy's factor (with the policy's minimum as floor), and
     not beyond the certificate.
 
-    An expired certificate that a DANE-EE record vouches for sets no bound: its expiry is ignored (RFC 7671 section 5.1).
+    An expired certificate that a DANE-EE record vouches for sets no bound: RFC 7671 section 5.1 ignores its expiry.
     """
     allowed = min(grant.session_timeout, max(ttl * policy.ttl_factor, policy.minimum_session))
     left = int((leaf.not_after - now).total_seconds())

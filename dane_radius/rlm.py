@@ -2,8 +2,8 @@
 
 rlm_python3 is unforgiving about types. A callback that returns None counts as *ok*; an enum member counts as *fail*; a
 list where a tuple is due is dropped in silence. So every path here ends in a plain `int`, or in
-`(int, {list name: tuple of (str, str, str)})`, and the access is given by `config:Auth-Type := Accept` alone: whatever else
-happens, the virtual server that called us rejects.
+`(int, {list name: tuple of (str, str, str)})`, and the access is given by `config:Auth-Type := Accept` alone: whatever
+else happens, the virtual server that called us rejects.
 """
 
 from __future__ import annotations
@@ -103,14 +103,14 @@ def detach(_: Any) -> int:
 
 
 def authorize(_: Any) -> int:
-    """The outer server, on the EAP identity. It decides nothing: the identity is unauthenticated (RFC 9190 section 5.6)."""
+    """The outer server, on the EAP identity. Decides nothing: that is unauthenticated (RFC 9190 section 5.6)."""
     return RLM_MODULE_NOOP
 
 
 def authenticate(lists: Any) -> int | tuple[int, Update]:
     """The check server, once per handshake: decide about the client certificate.
 
-    An accept sets `config:Auth-Type := Accept` and the reply. A reject explains itself in `request:Module-Failure-Message`.
+    An accept sets `config:Auth-Type := Accept` and the reply. A reject says why in `request:Module-Failure-Message`.
     """
     try:
         service = _service
