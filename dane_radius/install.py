@@ -277,8 +277,9 @@ class Installer:
             for folder in _self_and_parents(Path(entry)):
                 if not _may_enter(folder, self._user):
                     raise InstallError(
-                        f"{entry}: user {self._layout.user} may not enter {folder}; install the package where it may,"
-                        " for example with: /usr/bin/python3 -m venv /opt/dane-radius && /opt/dane-radius/bin/pip install ."
+                        f"{entry}: user {self._layout.user} may not enter {folder}; install the package where it"
+                        " may, for example with:"
+                        " /usr/bin/python3 -m venv /opt/dane-radius && /opt/dane-radius/bin/pip install ."
                     )
 
 

@@ -1,4 +1,4 @@
-"""Put the checkout where the RADIUS server's user can read it: a checkout may stand in a folder that only root may enter."""
+"""Put the checkout where the RADIUS server's user can read it; its own folder may be one that only root may enter."""
 
 from __future__ import annotations
 

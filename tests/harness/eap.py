@@ -56,9 +56,7 @@ def write_peer_config(
     certificate, key = device.save(folder, name)
     if chain:
         certificate.write_bytes(certificate.read_bytes() + chain)
-    phase1 = {"1.3": 'phase1="tls_disable_tlsv1_3=0 tls_disable_tlsv1_2=1"', "1.2": 'phase1="tls_disable_tlsv1_3=1"'}[
-        tls
-    ]
+    phase1 = {"1.3": 'phase1="tls_disable_tlsv1_3=0"', "1.2": 'phase1="tls_disable_tlsv1_3=1"'}[tls]
     path = folder / f"{name}.conf"
     path.write_text(
         f"""network={{
@@ -88,7 +86,10 @@ def authenticate(
     station: str | None = None,
     extra: tuple[str, ...] = (),
 ) -> EapResult:
-    """One authentication (`repeat`: and as many more, which may resume). The output goes to a file: a pipe would stall it."""
+    """One authentication (`repeat`: and as many more, which may resume).
+
+    The output goes to a file: a pipe that nobody drains would stall the peer in mid-conversation.
+    """
     station = station or next_station()
     arguments = ["eapol_test", "-c", str(config), "-a", "127.0.0.1", "-p", str(server.auth_port), "-s", SECRET]
     arguments += ["-t", str(timeout), "-M", station, "-n", "-r", str(repeat)]

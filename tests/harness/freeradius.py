@@ -1,4 +1,4 @@
-"""The real RADIUS server: a stock Debian configuration with the module installed into it, on loopback and high ports."""
+"""The real RADIUS server: Debian's stock configuration with the module installed, on loopback and high ports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ SERVER_NAME = "radius.example.net"
 
 @dataclass
 class FreeRadius:
-    """A running server in `folder`, deciding by `policy` over `resolver_port`. `anchors`: CAs to trust from the start."""
+    """A running server in `folder`, deciding by `policy` over `resolver_port`.
+
+    `anchors`: CAs that OpenSSL knows from the start.
+    """
 
     folder: Path
     resolver_port: int
@@ -153,7 +156,8 @@ class FreeRadius:
                 text = re.sub(rf"^(\s*){key} = .*$", rf"\g<1>{key} = {self.threads}", text, flags=re.MULTILINE)
         path.write_text(text)
         (self.raddb / "clients.conf").write_text(
-            f"client loopback {{\n\tipaddr = 127.0.0.0/8\n\tsecret = {SECRET}\n\trequire_message_authenticator = yes\n}}\n"
+            "client loopback {\n\tipaddr = 127.0.0.0/8\n"
+            f"\tsecret = {SECRET}\n\trequire_message_authenticator = yes\n}}\n"
         )
 
     def write_policy(self, text: str) -> None:
@@ -210,9 +214,10 @@ class FreeRadius:
     def decision_for(self, station: str, timeout: float = 5.0) -> dict[str, Any]:
         """The newest decision about a station (its Calling-Station-Id). Raises AssertionError when there is none."""
         found: list[dict[str, Any]] = []
+        wanted = station.lower().replace(":", "-")
 
         def look() -> bool:
-            found[:] = [line for line in self.decisions() if line.get("station", "").lower() == station.lower()]
+            found[:] = [line for line in self.decisions() if line.get("station", "").lower() == wanted]
             return bool(found)
 
         wait_for(look, f"a decision about station {station}", timeout)
