@@ -34,6 +34,7 @@ EDE_BOGUS = frozenset({6, 7, 8, 9, 10, 11, 12})
 EDE_STALE = frozenset({3, 19})
 
 _FLAG_QR, _FLAG_TC, _FLAG_RD, _FLAG_AD = 0x8000, 0x0200, 0x0100, 0x0020
+_MAX_EDE_TEXT = 200
 _MAX_POINTERS = 64
 _MAX_CNAMES = 16
 # RFC 2181 section 8: a TTL with its top bit set counts as 0.
@@ -217,7 +218,9 @@ def _extended_errors(options: bytes) -> list[tuple[int, str]]:
         body = options[offset + 4 : offset + 4 + size]
         offset += 4 + size
         if code == EDE_OPTION and len(body) == size and size >= 2:
-            text = body[2:].rstrip(b"\0").decode("utf-8", "replace")
+            # Somebody else's words on their way to our log and terminals: bounded, and printable.
+            text = body[2 : 2 + _MAX_EDE_TEXT].rstrip(b"\0").decode("utf-8", "replace")
+            text = "".join(character if character.isprintable() else "?" for character in text)
             found.append((int.from_bytes(body[:2], "big"), text))
     return found
 
