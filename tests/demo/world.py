@@ -62,10 +62,9 @@ def build(folder: Path) -> World:
         label: vendor.issue(device_name(label), aki=vendor.full_aki())
         for label in ("front", "back", "rolled", "unlisted", "retired", "late")
     }
-    front_ski = (
-        devices["front"].certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_KEY_IDENTIFIER).value.digest
+    devices["impostor"] = impostor_ca.issue(
+        device_name("front"), aki=impostor_ca.full_aki(vendor.ski), ski=devices["front"].ski
     )
-    devices["impostor"] = impostor_ca.issue(device_name("front"), aki=impostor_ca.full_aki(vendor.ski), ski=front_ski)
     devices["tampered"] = vendor.issue(f"cam._device.{TAMPERED}", aki=vendor.full_aki())
     devices["unsigned"] = vendor.issue(f"cam._device.{UNSIGNED}", aki=vendor.full_aki())
     devices["stranger"] = vendor.issue("cam._device.stranger.example", aki=vendor.full_aki())
