@@ -48,7 +48,7 @@ rules:
     networks: [cellar]
     grant: {vlan: 11}
   - name: everything
-    identity: ["**._device.iot.example", "**.plain.example"]
+    identity: ["*.camera._device.iot.example", "*.reload._device.iot.example", "**.plain.example"]
     grant:
       vlan: 42
       filter_id: iot-default
