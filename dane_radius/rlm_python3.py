@@ -25,6 +25,6 @@ def prefer_own_libraries(search_path: list[str], own: str) -> list[str]:
 sys.path[:] = prefer_own_libraries(sys.path, str(Path(__file__).resolve().parent.parent))
 
 # Only now, with the search path in order.
-from dane_radius.rlm import authenticate, authorize, detach, instantiate  # noqa: E402
+from dane_radius.rlm import authenticate, authorize, detach, instantiate, post_auth  # noqa: E402
 
-__all__ = ["authenticate", "authorize", "detach", "instantiate"]
+__all__ = ["authenticate", "authorize", "detach", "instantiate", "post_auth"]
