@@ -17,15 +17,10 @@ KEYS = ("p256", "p384", "ed25519", "rsa2048")
 
 
 @pytest.fixture(scope="module", params=KEYS)
-def certificates(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Identity, Path, Path]:
-    """A device certificate, its PEM file, and its CA's."""
-    specs: tuple[Spec, ...] = (ca("root", end=4000), leaf(key=str(request.param), end=4000))
-    made = build(specs)
-    folder = tmp_path_factory.mktemp("generation")
-    files = {role: identity.save(folder, role)[0] for role, identity in made.items()}
-    return made["leaf"], files["leaf"], files["root"]
+def device(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Identity, Path]:
+    """A device certificate and its PEM file."""
+    identity = build((ca("root", end=4000), leaf(key=str(request.param), end=4000)))["leaf"]
+    return identity, identity.save(tmp_path_factory.mktemp("generation"), "leaf")[0]
 
 
 def ours(identity: Identity, usage: int, selector: int, matching: int) -> TlsaRecord:
