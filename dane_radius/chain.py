@@ -86,15 +86,19 @@ class _Parsed:
 def _parse(der: bytes) -> _Parsed:
     """Raises ChainError for bytes that are not a certificate."""
     try:
+        outline = parse_leaf(der)
+        if outline.serial <= 0:
+            raise ChainError(f"serial number {outline.serial}, a positive one expected (RFC 5280 section 4.1.2.2)")
         certificate = x509.load_der_x509_certificate(der)
-        spki = parse_leaf(der).spki
         subject = certificate.subject.rfc4514_string()
         problem = _intrinsic_problem(certificate)
+        # cryptography reads these when they are asked for; what it cannot read must come to light here.
+        _ = (certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except Refused as error:
         raise ChainError(error.detail) from error
     except _UNREADABLE as error:
         raise ChainError(f"not a certificate: {error}") from error
-    return _Parsed(certificate, Link(der, spki, subject or "(empty subject)"), problem)
+    return _Parsed(certificate, Link(der, outline.spki, subject or "(empty subject)"), problem)
 
 
 def _intrinsic_problem(certificate: x509.Certificate) -> str | None:

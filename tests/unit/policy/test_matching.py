@@ -211,7 +211,8 @@ def test_quarantine_takes_the_place_of_the_grant_but_opens_no_door() -> None:
     made = policy(
         "name: r, identity: ['*._device.example.net'], grant: {vlan: 30}",
         "name: stolen, identity: ['*._device.example.org'], deny: true",
-        extra="quarantine:\n  identity: ['bad*._device.example.net', '**.example.org', x.example.com]\n  grant: {vlan: 666}",
+        extra="quarantine:\n  identity: ['bad*._device.example.net', '**.example.org', x.example.com]\n"
+        "  grant: {vlan: 666}",
     )
     good = made.match("a._device.example.net", RequestFacts())
     bad = made.match("bad1._device.example.net", RequestFacts())
