@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from dane_radius.anchors import Anchor
+from dane_radius.anchors import Anchor, AnchorSource
 from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.certificate import Leaf, candidate_names, parse_leaf
 from dane_radius.chain import verify_paths
@@ -23,6 +23,10 @@ from dane_radius.names import identity_domain
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.tlsa import MatchingType, Selection, Selector, TlsaRecord, Usage, first_match, matches, select
 from policy import Attribute, Grant, Match, Policy, RequestFacts, Rule, grant_attributes
+
+# Anchors that came from the very records that they would have to confirm: with them, "a valid chain besides"
+# (usages 0 and 1) would say nothing that the DNS did not say already.
+_NOT_PKIX = {AnchorSource.DANE_TA, AnchorSource.LEAF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,22 +331,27 @@ def _match_by_path(
 ) -> tuple[TlsaRecord, str] | None:
     """A record of usage 0, 1, 2 or 4 that holds, with its path. Notes in `failures` why a path did not come about."""
     leaf = prepared.leaf
+    domain = identity_domain(prepared.name)
+    # The directory gave them for this domain; that it did is not left to trust.
+    anchors = [anchor for anchor in anchors if anchor.record.vouches_for(domain)]
     held = [anchor.der for anchor in anchors]
-    if usage in (Usage.PKIX_EE, Usage.PKIX_CD):
+    if usage != Usage.DANE_TA:
+        foreign = _NOT_PKIX if usage != Usage.PKIX_CD else {AnchorSource.LEAF}
+        trusted = [anchor.der for anchor in anchors if anchor.record.source not in foreign]
         matched = first_match(records, leaf.der, leaf.spki)
-        if not matched:
+        if usage != Usage.PKIX_TA and not matched:
             return None
-        paths, why = verify_paths(leaf, prepared.name, held, (), now)
-        if paths:
+        paths, why = verify_paths(leaf, prepared.name, trusted, held, now)
+        if matched and usage != Usage.PKIX_TA and paths:
             return matched, str(paths[0])
-        failures += why
-        return None
-    if usage == Usage.PKIX_TA:
-        paths, why = verify_paths(leaf, prepared.name, held, (), now)
     else:
         published = [r.data for r in records if r.selector == Selector.CERT and r.matching_type == MatchingType.FULL]
-        candidates = list(dict.fromkeys([*held, *published]))
+        # A leaf cannot be its own CA: this usage names what stands above it (RFC 7671 section 5.2).
+        candidates = [der for der in dict.fromkeys([*held, *published]) if der != leaf.der]
         trusted = [der for der in candidates if _vouched(records, der)]
+        if not trusted:
+            failures.append(f"the CA that {records[0].short} names is neither held as an anchor nor published in full")
+            return None
         paths, why = verify_paths(leaf, prepared.name, trusted, candidates, now)
     for path in paths:
         for record in records:
@@ -385,8 +394,9 @@ def session_timeout(grant: Grant, policy: Policy, ttl: int, leaf: Leaf, now: dat
     An expired certificate that a DANE-EE record vouches for sets no bound: RFC 7671 section 5.1 ignores its expiry.
     """
     allowed = min(grant.session_timeout, max(ttl * policy.ttl_factor, policy.minimum_session))
-    left = int((leaf.not_after - now).total_seconds())
-    return min(allowed, left) if left > 0 else allowed
+    if now > leaf.not_after:
+        return allowed
+    return min(allowed, max(1, int((leaf.not_after - now).total_seconds())))
 
 
 def chargeable_user_identity(name: str, key: bytes | None) -> str | None:
