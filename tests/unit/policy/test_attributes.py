@@ -10,7 +10,7 @@ def attributes(grant: Grant, cui: str | None = None) -> dict[str, list[tuple[str
     for attribute in grant_attributes(grant, user_name="a.example.net", session_timeout=300, rule="r", cui=cui):
         assert [type(part) for part in attribute] == [str, str, str]
         name, op, value = attribute
-            found.setdefault(name, []).append((op, value))
+        found.setdefault(name, []).append((op, value))
     return found
 
 
