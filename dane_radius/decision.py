@@ -52,7 +52,8 @@ class Evidence:
         found: dict[str, Any] = {}
         for key in self.__slots__:
             value = getattr(self, key)
-            if value not in (None, (), False):
+            # Not `in (None, (), False)`: a TTL of 0 says something, and 0 == False.
+            if value is not None and value is not False and value != ():
                 found[key] = list(value) if isinstance(value, tuple) else value
         return found
 
