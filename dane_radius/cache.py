@@ -299,7 +299,7 @@ def _aged(entry: _Entry, now: float) -> Answer:
     if isinstance(answer, Unavailable):
         return answer
     if isinstance(answer, Secure | SecureAbsent):
-        return answer if left == answer.ttl else replace(answer, ttl=left)
+        return answer if left == answer.ttl else answer.aged(left)
     if isinstance(answer, Bogus | Insecure):
         return answer
     raise TypeError(f"{type(answer).__name__} is no answer")

@@ -205,7 +205,7 @@ class _Indexed:
     pattern: IdentityPattern
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Policy:
     """A checked policy. `rules` are in the file's order; the first one that matches name and place decides."""
 
