@@ -154,7 +154,7 @@ def test_the_one_name_that_policy_selects() -> None:
     prepared = prepare(device("a1.example.org", NAME, "A1.Camera._Device.Example.Net."), POLICY, HERE)
     assert isinstance(prepared, Prepared)
     assert prepared.name == NAME
-    assert prepared.evidence.names == ("a1.example.org", NAME)
+    assert prepared.found["names"] == ("a1.example.org", NAME)
 
 
 def test_an_internal_error_is_never_watched_only() -> None:

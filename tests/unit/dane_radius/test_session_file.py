@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dane_radius import der
 from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.session_file import MAX_SESSION_OCTETS, leaf_from_session, read_session_file, remove_session
+from dane_radius.session_file import MAX_SESSION_OCTETS, leaf_from_session, read_session_file
 from tests.conformance.world import build, ca, leaf
 from tests.harness.pki import Identity, authority, self_signed
 from tests.harness.tls_session import TLS_1_2, TLS_1_3, server_session
@@ -114,25 +114,17 @@ def saved(folder: Path, data: bytes = b"", mode: int = 0o200) -> str:
     return str(path)
 
 
-def test_the_file_is_used_up(tmp_path: Path) -> None:
+def test_the_file_is_read_though_its_mode_forbids_it(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert read_session_file(path, directory=str(tmp_path)) == DEVICE.der
-    assert list(tmp_path.iterdir()) == []
+    # It holds a master secret: ours alone, before and after.
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
-        read_session_file(path)
+        read_session_file(str(tmp_path / "never.asn1"), directory=str(tmp_path))
     assert caught.value.code is ReasonCode.SESSION_FILE_MISSING
-
-
-def test_the_file_may_stay(tmp_path: Path) -> None:
-    path = saved(tmp_path)
-    assert read_session_file(path, remove=False) == DEVICE.der
-    assert stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0
-
-
-def test_a_broken_file_is_used_up_too(tmp_path: Path) -> None:
-    with pytest.raises(Refused):
-        read_session_file(saved(tmp_path, b"garbage"))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_path() -> None:
@@ -151,12 +143,20 @@ def test_outside_of_the_directory(tmp_path: Path) -> None:
     inside = tmp_path / "sessions"
     inside.mkdir()
     outside = saved(tmp_path)
-    for path in (outside, f"{inside}/../abc.asn1", f"{inside}/deeper/abc.asn1", "abc.asn1"):
+    for path in (
+        outside,
+        f"{inside}/../abc.asn1",
+        f"{inside}/deeper/abc.asn1",
+        "abc.asn1",
+        f"{inside}/..",
+        f"{inside}/",
+    ):
         with pytest.raises(Refused) as caught:
             read_session_file(path, directory=str(inside))
         assert caught.value.code is ReasonCode.SESSION_FILE_UNREADABLE
     assert Path(outside).exists()
     assert stat.S_IMODE(os.stat(outside).st_mode) == 0o200
+    assert stat.S_IMODE(os.stat(tmp_path).st_mode) & 0o100
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -178,6 +178,8 @@ def test_a_folder_is_no_session(tmp_path: Path) -> None:
     assert caught.value.code is ReasonCode.SESSION_FILE_UNREADABLE
 
 
-def test_removing_what_is_gone_is_fine(tmp_path: Path) -> None:
-    remove_session(str(tmp_path / "never"))
-    assert list(tmp_path.iterdir()) == []
+def test_a_fifo_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "abc.asn1")
+    with pytest.raises(Refused) as caught:
+        read_session_file(str(tmp_path / "abc.asn1"))
+    assert caught.value.code is ReasonCode.SESSION_FILE_MALFORMED
