@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from dane_radius.anchors import Anchor, AnchorSource
 from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
@@ -29,8 +29,7 @@ from policy import Attribute, Grant, Match, Policy, RequestFacts, Rule, grant_at
 _NOT_PKIX = {AnchorSource.DANE_TA, AnchorSource.LEAF}
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a decision rests on. Everything is safe to log: no key, no secret."""
 
     names: tuple[str, ...] = ()
@@ -51,16 +50,14 @@ class Evidence:
     def to_json(self) -> dict[str, Any]:
         """The fields that say something, ready for JSON."""
         found: dict[str, Any] = {}
-        for key in self.__slots__:
-            value = getattr(self, key)
+        for key, value in zip(self._fields, self, strict=True):
             # Not `in (None, (), False)`: a TTL of 0 says something, and 0 == False.
             if value is not None and value is not False and value != ():
                 found[key] = list(value) if isinstance(value, tuple) else value
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome of an authentication. One object feeds reply, log line, metric and command line.
 
     `monitored`: it would have been a reject with `reason`, but policy only watches. `attributes` are RADIUS reply
@@ -74,7 +71,7 @@ class Decision:
     rule: str | None = None
     monitored: bool = False
     attributes: tuple[Attribute, ...] = ()
-    evidence: Evidence = field(default_factory=Evidence)
+    evidence: Evidence = Evidence()
 
     @property
     def accepted(self) -> bool:
@@ -221,7 +218,7 @@ def refuse(
     monitored = policy.is_monitored(rule) and refusal.code is not ReasonCode.INTERNAL_ERROR
     attributes = grant
     if monitored and not attributes and name is not None:
-        attributes = (Attribute("User-Name", ":=", name),)
+        attributes = (("User-Name", ":=", name),)
     return Decision(
         Verdict.ACCEPT if monitored else Verdict.REJECT,
         refusal.code,

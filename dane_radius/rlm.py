@@ -196,7 +196,7 @@ def to_result(decision: Decision) -> int | tuple[int, Update]:
     if not decision.accepted:
         return RLM_MODULE_REJECT, {"request": (("Module-Failure-Message", "+=", _attribute_text(summary)),)}
     return RLM_MODULE_OK, {
-        "reply": tuple((a.name, a.op, a.value) for a in decision.attributes),
+        "reply": decision.attributes,
         "config": (("Auth-Type", ":=", "Accept"),),
     }
 

@@ -125,7 +125,7 @@ class Service:
             self.lookups.prefetch(prepared.name)
 
     def _prepare(self, session_path: str, request: RequestFacts, policy: Policy) -> Prepared | Decision:
-        """The certificate of a TLS session and what policy says of it, from looking ahead if that was under this policy.
+        """The certificate of a TLS session and what policy says of it; from looking ahead, if the policy is still that.
 
         Raises Refused when there is no certificate.
         """

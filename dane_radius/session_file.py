@@ -27,7 +27,7 @@ def leaf_from_session(data: bytes) -> bytes:
     """
     try:
         session = der.only(data, der.SEQUENCE, "SSL_SESSION")
-        peers = [element for element in der.children(data, session) if element.tag == _PEER]
+        peers = der.find(data, session, _PEER)
         if not peers:
             raise Refused(ReasonCode.SESSION_WITHOUT_CERTIFICATE, "the TLS session holds no client certificate")
         if len(peers) > 1:

@@ -69,7 +69,7 @@ def test_accept_says_who_why_and_what() -> None:
     assert decision.accepted
     assert (decision.verdict, decision.reason) == (Verdict.ACCEPT, ReasonCode.DANE_MATCH)
     assert (decision.name, decision.rule, decision.monitored) == (NAME, "cameras", False)
-    found = {attribute.name: attribute.value for attribute in decision.attributes}
+    found = {name: value for name, _, value in decision.attributes}
     assert found["User-Name"] == NAME
     assert found["Tunnel-Private-Group-Id:0"] == "7"
     assert decision.evidence.ttl == 3600
@@ -101,7 +101,7 @@ def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: Re
     watched = decided(answer, device("a1.watched._device.example.net"))
     assert watched.reason is code
     assert (watched.verdict, watched.monitored) == (Verdict.ACCEPT, True)
-    found = {attribute.name: attribute.value for attribute in watched.attributes}
+    found = {name: value for name, _, value in watched.attributes}
     assert found["Session-Timeout"] == "60"
     assert found["Tunnel-Private-Group-Id:0"] == "8"
 
@@ -117,7 +117,7 @@ def test_cname_and_staleness_are_evidence() -> None:
     decision = decided(Secure((DEVICE.tlsa(),), 0, (), "keys.example.org", stale=True))
     assert decision.evidence.dns == "secure, stale, CNAME to keys.example.org"
     # What is stale has no time left: the shortest session that policy knows.
-    assert ("Session-Timeout", "60") in {(a.name, a.value) for a in decision.attributes}
+    assert ("Session-Timeout", "60") in {(name, value) for name, _, value in decision.attributes}
 
 
 # --- before the DNS --------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_an_internal_error_is_never_watched_only() -> None:
 def test_quarantine() -> None:
     quarantined = build((ca("root"), leaf(names=("q1.camera._device.example.net",))))["leaf"]
     decision = decided(vouched(quarantined), parse_leaf(quarantined.der))
-    found = {attribute.name: attribute.value for attribute in decision.attributes}
+    found = {name: value for name, _, value in decision.attributes}
     assert decision.accepted
     assert decision.evidence.standing == "quarantined"
     assert (found["Tunnel-Private-Group-Id:0"], found["Session-Timeout"]) == ("666", "60")
@@ -230,7 +230,7 @@ def test_cui_is_stable_opaque_and_asked_for() -> None:
         prepared = prepare(LEAF, POLICY, RequestFacts(wants_cui=wanted))
         assert isinstance(prepared, Prepared)
         decision = conclude(prepared, vouched(), [], NOW, cui_key=key)
-        assert ("Chargeable-User-Identity" in {a.name for a in decision.attributes}) is given_out
+        assert ("Chargeable-User-Identity" in {name for name, _, _ in decision.attributes}) is given_out
 
 
 # --- chains, as far as the decision adds to them ---------------------------------------------------------------------
