@@ -1,0 +1,1 @@
+"""Real daemons for tests and the demo: started on loopback in a folder of their own, awaited, and ended."""
