@@ -148,9 +148,7 @@ def _put_private_key(applet: Applet, identifier: bytes, fields: Fields) -> bytes
     if TAG_KEY_TYPE in fields:
         wanted = _key_type(fields)
         if key.filled and wanted != key.key_type:
-            raise AppletError(
-                StatusWord.CONDITIONS_NOT_SATISFIED, "the type of a filled container cannot change"
-            )
+            raise AppletError(StatusWord.CONDITIONS_NOT_SATISFIED, "the type of a filled container cannot change")
         key = replace(key, key_type=wanted)
     if TAG_USAGE in fields:
         key = replace(key, usage=fields.number(TAG_USAGE, 1))
@@ -251,14 +249,10 @@ def _move(applet: Applet, value: bytes) -> bytes:
 def _move_key(store: Store, source: bytes, target: bytes) -> Store:
     origin, goal = store.private_keys.get(source), store.private_keys.get(target)
     if origin is None or goal is None:
-        raise AppletError(
-            StatusWord.NOT_FOUND, f"no private key {(source if origin is None else target).hex()}"
-        )
+        raise AppletError(StatusWord.NOT_FOUND, f"no private key {(source if origin is None else target).hex()}")
     require_filled(origin)
     if source == target or origin.key_type != goal.key_type:
-        raise AppletError(
-            StatusWord.CONDITIONS_NOT_SATISFIED, "the two containers must differ, and be of one type"
-        )
+        raise AppletError(StatusWord.CONDITIONS_NOT_SATISFIED, "the two containers must differ, and be of one type")
     return store.with_object(replace(goal, handle=origin.handle, public=origin.public)).with_object(
         replace(origin, handle=None, public=None)
     )
@@ -280,9 +274,7 @@ _COMMANDS: dict[int, Callable[[Applet, bytes], bytes]] = {
     0xE2: _generate_csr,
     0xE3: _move,
 }
-_BUILDERS: dict[
-    int, tuple[type[PrivateKey | PublicKey | Secret | File], Callable[[Applet, bytes, Fields], bytes]]
-] = {
+_BUILDERS: dict[int, tuple[type[PrivateKey | PublicKey | Secret | File], Callable[[Applet, bytes, Fields], bytes]]] = {
     0xC1: (PrivateKey, _put_private_key),
     0xC2: (PublicKey, _put_public_key),
     0xC3: (File, _put_file),

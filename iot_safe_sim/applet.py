@@ -119,9 +119,7 @@ class Applet:
                 self._save(store)
             except OSError as error:
                 log.error("state_not_saved", error=str(error))
-                raise AppletError(
-                    StatusWord.MEMORY, f"the state could not be saved: {error.strerror}"
-                ) from error
+                raise AppletError(StatusWord.MEMORY, f"the state could not be saved: {error.strerror}") from error
         abandoned = self.store.handles() - store.handles()
         self.store = store
         for handle in abandoned:
@@ -173,9 +171,7 @@ class Applet:
             )
         return self._answer(channel, command, *handler(self, channel, command))
 
-    def _answer(
-        self, channel: Channel, command: Command, data: bytes = b"", status: int = StatusWord.OK
-    ) -> Response:
+    def _answer(self, channel: Channel, command: Command, data: bytes = b"", status: int = StatusWord.OK) -> Response:
         """Send data at once when the client asked for it (Le), else announce it (61xx).
 
         Data that start with 61 are always announced: wolfSSL takes them for a status word.
@@ -217,9 +213,7 @@ class Applet:
             channel.opened = False
             channel.reset(None)
             return b""
-        raise AppletError(
-            StatusWord.INCORRECT_P1_P2, f"MANAGE CHANNEL P1 {command.p1:02X} P2 {command.p2:02X}"
-        )
+        raise AppletError(StatusWord.INCORRECT_P1_P2, f"MANAGE CHANNEL P1 {command.p1:02X} P2 {command.p2:02X}")
 
     def _open_channel(self) -> int:
         """The lowest free channel, else the one that was unused longest.
@@ -239,9 +233,7 @@ class Applet:
         if command.p1 != 0x04 or command.p2 not in (0x00, 0x0C):
             raise AppletError(StatusWord.INCORRECT_P1_P2, "SELECT is by AID: P1 04, P2 00 or 0C")
         if command.data not in AIDS:
-            raise AppletError(
-                StatusWord.NOT_FOUND, f"no applet {command.data.hex().upper() or '(empty)'} here"
-            )
+            raise AppletError(StatusWord.NOT_FOUND, f"no applet {command.data.hex().upper() or '(empty)'} here")
         channel.reset(command.data)
         return Response(b"", StatusWord.OK)
 

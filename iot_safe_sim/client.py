@@ -40,9 +40,7 @@ class CommandFailedError(CardError):
 
     def __init__(self, command: Command, status: int) -> None:
         name = Ins(command.ins).name if command.ins in list(Ins) else f"{command.ins:02X}"
-        reason = (
-            StatusWord(status).name.lower().replace("_", " ") if status in list(StatusWord) else "unknown"
-        )
+        reason = StatusWord(status).name.lower().replace("_", " ") if status in list(StatusWord) else "unknown"
         super().__init__(f"{name}: the card answers {status:04X} ({reason})")
         self.status = status
 
@@ -193,9 +191,7 @@ class IoTSafeClient:
 
     def generate_key_pair(self, key: bytes) -> bytes:
         """Make a new key in the container `key`. Gives the public point (65 bytes)."""
-        answer = self._fields(
-            self._send(Ins.GENERATE_KEY_PAIR, data=tlv.encode(0x84, key)), {0x84, 0x85, 0x34}
-        )
+        answer = self._fields(self._send(Ins.GENERATE_KEY_PAIR, data=tlv.encode(0x84, key)), {0x84, 0x85, 0x34})
         return self._point(tlv.encode(0x34, answer.require(0x34)))
 
     def public_key(self, key: bytes) -> bytes:

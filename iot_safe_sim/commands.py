@@ -242,26 +242,16 @@ def get_data(applet: Applet, channel: Channel, command: Command) -> Result:
             page = channel.listing.pop(0)
             return page, StatusWord.MORE_DATA if channel.listing else StatusWord.OK
         case 0xC3, 0x00:
-            return (
-                discovery.describe_file(
-                    find_object(applet.store, File, Fields.parse(command.data, {0x83, 0x73}))
-                ),
-            )
+            return (discovery.describe_file(find_object(applet.store, File, Fields.parse(command.data, {0x83, 0x73}))),)
         case 0xC1, 0x00:
             return (
-                discovery.describe(
-                    find_object(applet.store, PrivateKey, Fields.parse(command.data, {0x84, 0x74}))
-                ),
+                discovery.describe(find_object(applet.store, PrivateKey, Fields.parse(command.data, {0x84, 0x74}))),
             )
         case 0xC2, 0x00:
             fields = Fields.parse(command.data, {0x85, 0x75})
             return (discovery.describe(_find_public(applet.store, fields)),)
         case 0xC4, 0x00:
-            return (
-                discovery.describe(
-                    find_object(applet.store, Secret, Fields.parse(command.data, {0x86, 0x76}))
-                ),
-            )
+            return (discovery.describe(find_object(applet.store, Secret, Fields.parse(command.data, {0x86, 0x76}))),)
     raise AppletError(StatusWord.INCORRECT_P1_P2, f"GET DATA {command.p1:02X}{command.p2:02X}")
 
 
@@ -303,9 +293,7 @@ def require_function(key: PrivateKey | Secret, function: Function) -> None:
 
 def _require_access(item: AnyObject, access: Access) -> None:
     if item.access & access != access:
-        raise AppletError(
-            StatusWord.CONDITIONS_NOT_SATISFIED, f"object {item.id.hex()}: no {access.name} access"
-        )
+        raise AppletError(StatusWord.CONDITIONS_NOT_SATISFIED, f"object {item.id.hex()}: no {access.name} access")
 
 
 def require_filled(item: AnyObject) -> None:
@@ -326,9 +314,7 @@ def _closes(command: Command, sessions: dict[int, SessionT]) -> bool:
     if command.p1 == 0x00:
         return False
     if command.p1 != 0x01:
-        raise AppletError(
-            StatusWord.INCORRECT_P1_P2, f"P1 {command.p1:02X}: expected 00 (open) or 01 (close)"
-        )
+        raise AppletError(StatusWord.INCORRECT_P1_P2, f"P1 {command.p1:02X}: expected 00 (open) or 01 (close)")
     _require_no_data(command)
     if sessions.pop(command.p2, None) is None:
         raise AppletError(StatusWord.CONDITIONS_NOT_SATISFIED, f"session {command.p2} is not open")

@@ -64,9 +64,7 @@ def verify(point: bytes, digest: bytes, signature: bytes) -> bool:
 def raw_to_der(signature: bytes) -> bytes:
     """ECDSA-Sig-Value from r, s of equal length."""
     half = len(signature) // 2
-    return encode_dss_signature(
-        int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
-    )
+    return encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
 
 
 def der_to_raw(signature: bytes) -> bytes:

@@ -63,6 +63,4 @@ def _check(request: bytes) -> None:
         parsed = x509.load_der_x509_csr(request)
         _ = parsed.subject, list(parsed.extensions)
     except (ValueError, x509.UnsupportedGeneralNameType) as error:
-        raise RequestError(
-            f"subject or attributes are not those of a certification request: {error}"
-        ) from error
+        raise RequestError(f"subject or attributes are not those of a certification request: {error}") from error

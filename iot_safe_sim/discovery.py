@@ -41,9 +41,7 @@ def application_information() -> bytes:
 
 def describe(item: AnyObject) -> bytes:
     """One entry of the object list, and the answer to GET DATA C1, C2 and C4."""
-    return _entry(
-        item, _file_attributes(item, size_first=True) if isinstance(item, File) else _key_attributes(item)
-    )
+    return _entry(item, _file_attributes(item, size_first=True) if isinstance(item, File) else _key_attributes(item))
 
 
 def describe_file(item: File) -> bytes:

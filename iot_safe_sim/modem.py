@@ -64,7 +64,8 @@ class Modem:
         """Take bytes from the client. Gives what the modem answers; never raises."""
         answer = bytearray()
         for byte in data:
-            if self._echo:
+            # The LF of a CR LF belongs to no line; modems do not echo it.
+            if self._echo and (byte != 0x0A or self._line):
                 answer.append(byte)
             if byte not in b"\r\n":
                 self._append(byte)

@@ -66,9 +66,7 @@ class SignatureSession:
         text = hashlib.new(name) if mode == Mode.FULL_TEXT else None
         return cls(key, Mode(mode), name, text)
 
-    def update(
-        self, data: bytes, *, last: bool, verify: bool
-    ) -> tuple[SignatureSession, bytes, bytes | None]:
+    def update(self, data: bytes, *, last: bool, verify: bool) -> tuple[SignatureSession, bytes, bytes | None]:
         """Take the data of one UPDATE. Gives the next session, and once `last`: the digest and the reference
         signature.
 
@@ -105,9 +103,7 @@ class SignatureSession:
         except ValueError as error:
             raise TlvError(str(error)) from error
 
-    def _update_text(
-        self, data: bytes, *, last: bool, verify: bool
-    ) -> tuple[SignatureSession, bytes, bytes | None]:
+    def _update_text(self, data: bytes, *, last: bool, verify: bool) -> tuple[SignatureSession, bytes, bytes | None]:
         """Full text: elements 9B, which may continue in the next command without a new header."""
         assert self.text is not None
         text, awaited, signature = self.text.copy(), self.awaited, None

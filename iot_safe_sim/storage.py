@@ -70,8 +70,7 @@ class StateDirectory:
             holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._lock)
             raise StateError(
-                f"{path}: in use by process {holder}; a card has one reader "
-                "(use --port to go through a running modem)"
+                f"{path}: in use by process {holder}; a card has one reader (use --port to go through a running modem)"
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
@@ -106,9 +105,7 @@ class StateDirectory:
             raise StateError(f"{path}: {error.strerror}") from error
         document = decode(path, raw)
         if document["key_store"] != key_store:
-            raise StateError(
-                f"{path}: made with key store '{document['key_store']}', asked for '{key_store}'"
-            )
+            raise StateError(f"{path}: made with key store '{document['key_store']}', asked for '{key_store}'")
         try:
             return Store.from_json(document["store"])
         except (KeyError, TypeError, ValueError) as error:
@@ -144,9 +141,7 @@ def decode(path: Path, raw: bytes) -> dict[str, Any]:
     """
     head, _, body = raw.partition(b"\n")
     if head != b"sha256 " + hashlib.sha256(body).hexdigest().encode():
-        raise StateError(
-            f"{path}: damaged (its checksum does not match); restore it, or remove it to start a new card"
-        )
+        raise StateError(f"{path}: damaged (its checksum does not match); restore it, or remove it to start a new card")
     document: dict[str, Any] = json.loads(body)
     if document.get("format") != FORMAT:
         raise StateError(f"{path}: format {document.get('format')!r}, expected {FORMAT}")

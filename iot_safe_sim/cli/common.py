@@ -31,9 +31,7 @@ def expect(*kinds: type[Exception]) -> None:
 
 def configure_logging(*, verbose: bool) -> None:
     """Readable on a terminal, JSON elsewhere; always on standard error."""
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    )
+    renderer: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

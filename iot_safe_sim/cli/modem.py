@@ -72,8 +72,7 @@ def modem(
         try:
             if len(str(path)) > LONGEST_SAFE_PATH:
                 click.echo(
-                    f"iot-safe-sim: {path} is longer than {LONGEST_SAFE_PATH} characters: "
-                    "some clients cannot open it",
+                    f"iot-safe-sim: {path} is longer than {LONGEST_SAFE_PATH} characters: some clients cannot open it",
                     err=True,
                 )
             click.echo(f"ready {path}")

@@ -46,12 +46,9 @@ def _report(card: Card) -> dict[str, Any]:
     return {
         "key_store": card.keys.name,
         "private_keys": [
-            {"id": key.id.hex(), "label": key.label, "filled": key.filled}
-            for key in store.private_keys.values()
+            {"id": key.id.hex(), "label": key.label, "filled": key.filled} for key in store.private_keys.values()
         ],
-        "files": [
-            {"id": file.id.hex(), "label": file.label, "size": file.size} for file in store.files.values()
-        ],
+        "files": [{"id": file.id.hex(), "label": file.label, "size": file.size} for file in store.files.values()],
         "certificate": describe_certificate(client),
     }
 

@@ -48,9 +48,7 @@ class SoftHsmKeyStore:
         self._session: Any = None
         self._volatile: dict[str, Any] = {}
         if not Path(module).exists():
-            raise KeyStoreError(
-                f"{module}: no such PKCS#11 module (Debian: softhsm2), or use the software key store"
-            )
+            raise KeyStoreError(f"{module}: no such PKCS#11 module (Debian: softhsm2), or use the software key store")
         if not self._pin_file.exists():
             self._create_token()
         self._open()
@@ -84,9 +82,7 @@ class SoftHsmKeyStore:
         command += ["--so-pin", secrets.token_hex(16), "--pin", pin]
         environment = {**os.environ, "SOFTHSM2_CONF": str(self.configuration)}
         try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=60, check=False
-            )
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise KeyStoreError(f"softhsm2-util: {error}") from error
         if done.returncode:
