@@ -24,6 +24,10 @@ from iot_safe_sim.apdu import Command, Ins, Response, StatusWord
 from iot_safe_sim.tlv import Fields, TlvError
 
 _CHUNK = 240
+#: Seconds without a byte after which a modem has nothing more to say.
+_QUIET = 0.05
+#: How often the first command is tried.
+_ATTEMPTS = 3
 _HASH_NUMBERS = {name: number for number, name in crypto.HASHES.items()}
 
 
@@ -81,7 +85,7 @@ class SerialTransport:
         try:
             tty.setraw(self._port)
             termios.tcflush(self._port, termios.TCIOFLUSH)
-            self.command("ATE0")
+            self._synchronise()
         except (termios.error, TransportError) as error:
             os.close(self._port)
             raise TransportError(f"{path}: not a modem: {error}") from error
@@ -100,9 +104,31 @@ class SerialTransport:
             os.close(self._port)
             self._port = -1
 
-    def command(self, line: str) -> list[str]:
-        """Send one AT command. Gives the lines before OK. Raises TransportError on ERROR and on silence."""
-        deadline = time.monotonic() + self._timeout
+    def _synchronise(self) -> None:
+        """Echo off, as often as it takes: a first command may be lost to what was on the line before."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self.command("ATE0", timeout=self._timeout / _ATTEMPTS)
+            except TransportError:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                self._discard_late_answers()
+                return
+
+    def _discard_late_answers(self) -> None:
+        """Read until the line is quiet: an answer to the port's previous user may still have been under way."""
+        while select.select([self._port], [], [], _QUIET)[0]:
+            if not os.read(self._port, 4096):
+                break
+        self._received = b""
+
+    def command(self, line: str, *, timeout: float | None = None) -> list[str]:
+        """Send one AT command. Gives the lines before OK. Raises TransportError on ERROR and on silence.
+
+        `timeout` in seconds replaces the port's own.
+        """
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         self._write(line.encode("ascii") + b"\r\n", deadline)
         lines: list[str] = []
         while True:
@@ -134,7 +160,7 @@ class SerialTransport:
         while b"\n" not in self._received:
             readable, _, _ = select.select([self._port], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
-                raise TransportError(f"{self._path}: no answer within {self._timeout:g} s")
+                raise TransportError(f"{self._path}: no answer in time")
             try:
                 data = os.read(self._port, 4096)
             except OSError as error:

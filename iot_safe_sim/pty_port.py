@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import selectors
 import struct
 import termios
@@ -24,6 +25,8 @@ log = structlog.get_logger("iot_safe_sim")
 #: wolfSSL's demonstration copies the path into 30 bytes.
 LONGEST_SAFE_PATH = 29
 _READ_SIZE = 4096
+#: Seconds without a byte that end what a departed client had sent.
+_QUIET = 0.02
 # inotify(7).
 _IN_CLOSE_WRITE, _IN_CLOSE_NOWRITE, _IN_OPEN = 0x08, 0x10, 0x20
 
@@ -84,9 +87,9 @@ class PtyPort:
                 ready = {key.fd for key, _ in selector.select()}
                 if self._wake_read in ready:
                     return
-                if self._watch in ready:
-                    self._count_clients()
-                if self._master in ready:
+                if self._client_changed():
+                    self._hand_over(b"")
+                elif self._master in ready:
                     self._send() if self._outgoing else self._receive()
 
     def close(self) -> None:
@@ -97,41 +100,71 @@ class PtyPort:
             os.close(descriptor)
 
     def _receive(self) -> None:
-        try:
-            data = os.read(self._master, _READ_SIZE)
-        except BlockingIOError:
+        """Answer one read's worth of commands, unless the client left meanwhile: the next one must not get it."""
+        data = self._read()
+        if self._client_changed():
+            self._hand_over(data)
             return
         self._outgoing = self._modem.feed(data)
+        if self._client_changed():
+            self._hand_over(b"")
+            return
         self._send()
 
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._master, _READ_SIZE)
+        except BlockingIOError:
+            return b""
+
     def _send(self) -> None:
-        if not self._outgoing:
-            return
         try:
             sent = os.write(self._master, self._outgoing)
         except BlockingIOError:
             return
         self._outgoing = self._outgoing[sent:]
 
-    def _count_clients(self) -> None:
-        data = os.read(self._watch, _READ_SIZE)
-        offset = 0
-        while offset < len(data):
-            _, mask, _, length = struct.unpack_from("iIII", data, offset)
-            offset += struct.calcsize("iIII") + length
-            if mask & _IN_OPEN:
-                self._clients += 1
-            elif mask & (_IN_CLOSE_WRITE | _IN_CLOSE_NOWRITE):
-                self._clients = max(0, self._clients - 1)
-                if self._clients == 0:
-                    self._client_left()
+    def _client_changed(self) -> bool:
+        """Take note of opens and closes. True when the last client left, whether or not another has come since."""
+        changed = False
+        while True:
+            try:
+                data = os.read(self._watch, _READ_SIZE)
+            except BlockingIOError:
+                return changed
+            offset = 0
+            while offset < len(data):
+                _, mask, _, length = struct.unpack_from("iIII", data, offset)
+                offset += struct.calcsize("iIII") + length
+                if mask & _IN_OPEN:
+                    self._clients += 1
+                elif mask & (_IN_CLOSE_WRITE | _IN_CLOSE_NOWRITE):
+                    self._clients = max(0, self._clients - 1)
+                    changed = changed or self._clients == 0
 
-    def _client_left(self) -> None:
-        """Drop what the client left behind: an answer that it did not read would confuse the next one."""
+    def _hand_over(self, data: bytes) -> None:
+        """The client left: drop what it did not read, and the commands that it did not wait for.
+
+        When the next client is there already, its first command may be among the bytes that wait. It is the last
+        line of them: a client sends one command and waits for the answer.
+        """
+        stuck = bool(self._outgoing)
         self._outgoing = b""
         self._modem.client_left()
         termios.tcflush(self._slave, termios.TCIFLUSH)
-        log.debug("client_left", device=self._device)
+        while more := self._read():
+            data += more
+        if stuck:
+            # The old client had sent more than it read, and the kernel may still be moving it here.
+            while select.select([self._master], [], [], _QUIET)[0]:
+                data += self._read()
+        log.debug("client_left", device=self._device, bytes_left=len(data))
+        if not self._clients:
+            return
+        before, end, unfinished = data.rpartition(b"\r" if data.count(b"\r") else b"\n")
+        last_line = max(before.rfind(b"\r"), before.rfind(b"\n")) + 1
+        self._outgoing = self._modem.feed(before[last_line:] + end + unfinished)
+        self._send()
 
 
 def _watch_opens(device: str) -> int:
