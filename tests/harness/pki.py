@@ -50,6 +50,11 @@ class Identity:
     def fingerprint(self) -> str:
         return hashlib.sha256(self.der).hexdigest()
 
+    @property
+    def ski(self) -> bytes:
+        extension = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return bytes(extension.value.digest)
+
     def tlsa(self, usage: int = 3, selector: int = 1, matching_type: int = 1) -> TlsaRecord:
         """The record that vouches for this certificate."""
         data = association(self.der, parse_leaf(self.der).spki, selector, matching_type)
@@ -80,7 +85,7 @@ class Authority(Identity):
         ca: bool = False,
         path_length: int | None = None,
         extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
-        aki: bytes | None = None,
+        aki: x509.AuthorityKeyIdentifier | None = None,
         ski: bytes | None = None,
     ) -> Identity:
         """A certificate for `names` (dNSNames)."""
@@ -100,9 +105,7 @@ class Authority(Identity):
                 critical=False,
             )
             .add_extension(
-                x509.AuthorityKeyIdentifier(aki, None, None)
-                if aki
-                else x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key()),
+                aki or x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key()),
                 critical=False,
             )
         )
@@ -115,6 +118,11 @@ class Authority(Identity):
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical=critical)
         return Identity(builder.sign(self.key, hashes.SHA256()), key)
+
+    def full_aki(self, key_identifier: bytes | None = None) -> x509.AuthorityKeyIdentifier:
+        """An AKI that names this CA by serial number, too, so that it stays apart from one with the same DN and SKI."""
+        issuer = [x509.DirectoryName(self.certificate.subject)]
+        return x509.AuthorityKeyIdentifier(key_identifier or self.ski, issuer, self.certificate.serial_number)
 
     def sub_authority(self, subject: str, *, path_length: int | None = None, **options: Any) -> Authority:
         """An intermediate CA below this one."""
