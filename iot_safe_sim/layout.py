@@ -37,6 +37,8 @@ SERVER_CERTIFICATE_SIGNATURE = b"\x0a"
 
 PENDING_KEY = b"\x11"
 PENDING_CERTIFICATE = b"\x12"
+#: Where the registry is (no secret): what re-enrollment needs.
+REGISTRY_SETTINGS = b"\x13"
 
 CSR_FILE = bytes.fromhex("80000000")
 CSR_LABEL = "CertificateSigningRequest"
@@ -64,6 +66,7 @@ def new_store() -> Store:
         File(URL_SIGNATURE, "ServerURLSignature"),
         File(SERVER_CERTIFICATE_SIGNATURE, "ServerCertificateSignature"),
         File(PENDING_CERTIFICATE, "PendingCertificate", usage=FILE_USAGE_X509),
+        File(REGISTRY_SETTINGS, "RegistrySettings"),
     ):
         store = store.with_object(item)
     return store

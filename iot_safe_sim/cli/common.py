@@ -13,20 +13,15 @@ from typing import Any, TypeVar
 import click
 import structlog
 
-from iot_safe_sim.client import CardError
-from iot_safe_sim.keystore import NAMES, KeyStoreError
+from iot_safe_sim.fleet import FAILURES
+from iot_safe_sim.keystore import NAMES
 from iot_safe_sim.pty_port import PortError
-from iot_safe_sim.storage import StateError
+from iot_safe_sim.supplicant import JoinError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 #: Errors that are somebody's doing, not a defect: shown as one line, exit code 1.
-_EXPECTED: list[type[Exception]] = [StateError, KeyStoreError, CardError, PortError]
-
-
-def expect(*kinds: type[Exception]) -> None:
-    """Add exceptions that a command reports as one line."""
-    _EXPECTED.extend(kinds)
+_EXPECTED = (*FAILURES, PortError, JoinError)
 
 
 def configure_logging(*, verbose: bool) -> None:
@@ -68,7 +63,7 @@ def reported_errors() -> Iterator[None]:
     """Show expected errors as one line on standard error and exit with 1."""
     try:
         yield
-    except tuple(_EXPECTED) as error:
+    except _EXPECTED as error:
         click.echo(f"iot-safe-sim: {error}", err=True)
         raise SystemExit(1) from error
 
