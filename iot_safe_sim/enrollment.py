@@ -9,8 +9,9 @@ holds a key and a certificate that do not belong together.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -167,10 +168,7 @@ class Enrollment:
         return identity.read_certificate(self.card)
 
     def _settings(self) -> Settings | None:
-        try:
-            content = self.card.read_file(layout.REGISTRY_SETTINGS)
-        except CommandFailedError:
-            return None
+        content = self._content(layout.REGISTRY_SETTINGS)
         return parse_settings(content) if content else None
 
     def _is_good(self, provisioning: Provisioning, certificate: x509.Certificate, name: str, key: bytes) -> bool:
@@ -220,17 +218,27 @@ class Enrollment:
     def _store(self, settings: Settings, provisioning: Provisioning) -> None:
         """Write the files that differ."""
         wanted = provisioning.files() | {layout.REGISTRY_SETTINGS: encode_settings(settings)}
-        changed = 0
-        for file, content in wanted.items():
-            try:
-                same = self.card.read_file(file) == content
-            except CommandFailedError:
-                same = False
-            if not same:
-                self.card.write_file(file, content)
-                changed += 1
+        present = {file: self._content(file) for file in wanted}
+        # The registry signs anew each time it is asked. Signatures on the card that are still right stay.
+        kept = replace(
+            provisioning,
+            url_signature=present[layout.URL_SIGNATURE],
+            server_certificate_signature=present[layout.SERVER_CERTIFICATE_SIGNATURE],
+        )
+        with contextlib.suppress(ProvisioningError):
+            kept.check(self.now())
+            wanted |= kept.files()
+        changed = [file for file, content in wanted.items() if present[file] != content]
+        for file in changed:
+            self.card.write_file(file, wanted[file])
         if changed:
-            self.progress("files", f"{changed} written to the card")
+            self.progress("files", f"{len(changed)} written to the card")
+
+    def _content(self, file: bytes) -> bytes:
+        try:
+            return self.card.read_file(file)
+        except CommandFailedError:
+            return b""
 
     def _promote(self) -> None:
         self.card.move(layout.PENDING_KEY, layout.DEVICE_KEY, layout.PENDING_CERTIFICATE, layout.CLIENT_CERTIFICATE)
