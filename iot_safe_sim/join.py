@@ -34,6 +34,7 @@ class JoinState(StrEnum):
     AUTHENTICATING = "authenticating"
     JOINED = "joined"
     SERVER_REFUSED = "server-refused"
+    KEY_UNAVAILABLE = "key-unavailable"
     REJECTED = "rejected"
     DISCONNECTED = "disconnected"
     ENDED = "ended"
@@ -43,6 +44,8 @@ class JoinState(StrEnum):
 _EVENTS = (
     ("CTRL-EVENT-EAP-STARTED", JoinState.AUTHENTICATING),
     ("CTRL-EVENT-EAP-TLS-CERT-ERROR", JoinState.SERVER_REFUSED),
+    # It asks for a passphrase when it cannot load the key: token or PIN are wrong.
+    ("CTRL-REQ-", JoinState.KEY_UNAVAILABLE),
     ("CTRL-EVENT-EAP-FAILURE", JoinState.REJECTED),
     ("CTRL-EVENT-CONNECTED", JoinState.JOINED),
     ("CTRL-EVENT-DISCONNECTED", JoinState.DISCONNECTED),

@@ -16,6 +16,8 @@ from iot_safe_sim.join import Change, JoinState, Prepared, Supplicant, prepare
 from iot_safe_sim.storage import key_store_of
 from iot_safe_sim.supplicant import JoinError, Network
 
+_REFUSALS = (JoinState.REJECTED, JoinState.SERVER_REFUSED, JoinState.KEY_UNAVAILABLE)
+
 
 class _Stopped(Exception):  # not an error: the user ends it
     """SIGTERM or SIGINT."""
@@ -103,7 +105,7 @@ def _follow(supplicant: Supplicant, prepared: Prepared, *, once: bool, timeout: 
                 return
         elif change.state is JoinState.ENDED:
             raise JoinError(f"wpa_supplicant ended: {change.detail}")
-        elif once and change.state in (JoinState.REJECTED, JoinState.SERVER_REFUSED):
+        elif once and change.state in _REFUSALS:
             raise JoinError(f"{change.state}: {change.detail}")
 
 

@@ -76,7 +76,8 @@ class SoftHsmKeyStore:
             )
         except OSError as error:
             raise KeyStoreError(f"{self._directory}: {error.strerror}") from error
-        pin = secrets.token_hex(16)
+        # 24 digits: OpenSSL's PKCS#11 engine reads at most 31 from a pin-source file, and cuts a longer one short.
+        pin = secrets.token_hex(12)
         # The security officer's PIN is thrown away: nobody can reset the user's PIN and keep the keys.
         command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN_LABEL]
         command += ["--so-pin", secrets.token_hex(16), "--pin", pin]
@@ -125,9 +126,10 @@ class SoftHsmKeyStore:
             )
             # DER OCTET STRING around the point (PKCS#11 2.40, section 2.3.3).
             point = bytes(public[Attribute.EC_POINT])[-POINT_SIZE:]
-            public.destroy()
-        if not persistent:
-            self._volatile[handle] = private
+            if not persistent:
+                # A durable one stays in the token: OpenSSL's engine looks up the public half there.
+                public.destroy()
+                self._volatile[handle] = private
         return handle, point
 
     def sign(self, handle: str, digest: bytes) -> bytes:
