@@ -45,6 +45,8 @@ class Resolver:
 
     host: str
     port: int = 53
+    #: Seconds that one question may take.
+    timeout: float = QUERY_TIMEOUT
 
     @classmethod
     def parse(cls, text: str) -> Resolver:
@@ -70,7 +72,7 @@ class Resolver:
         query.flags |= dns.flags.AD
         query.use_edns(0, payload=1232)
         try:
-            answer, _ = dns.query.udp_with_fallback(query, self.host, QUERY_TIMEOUT, self.port)
+            answer, _ = dns.query.udp_with_fallback(query, self.host, self.timeout, self.port)
         except (OSError, dns.exception.DNSException):
             return TlsaState.UNAVAILABLE
         if answer.rcode() == dns.rcode.SERVFAIL:

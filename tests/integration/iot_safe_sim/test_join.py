@@ -247,8 +247,8 @@ def test_a_token_that_does_not_open_is_reported(folder: Path, wire: Wire) -> Non
     pin = (device.state / "token" / "pin").read_text()
     # Between the card's own use of the token and wpa_supplicant's, the PIN file changes.
     script = (
-        "import sys, pathlib\n"
-        "import iot_safe_sim.cli.join as command\n"
+        "import sys, pathlib, iot_safe_sim.cli\n"
+        "command = sys.modules['iot_safe_sim.cli.join']\n"
         "start = command.Supplicant\n"
         "def changed(*arguments, **options):\n"
         "    pathlib.Path(sys.argv.pop()).write_text('000000')\n"

@@ -127,7 +127,7 @@ def test_token_key_is_sensitive_and_never_extractable(tmp_path: Path) -> None:
         handle, _ = store.generate(persistent=True)
         token = pkcs11.lib("/usr/lib/softhsm/libsofthsm2.so").get_token(token_label="iot-safe")
         with token.open() as session:
-            (key,) = session.get_objects({Attribute.LABEL: handle})
+            (key,) = session.get_objects({Attribute.LABEL: handle, Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY})
             assert key[Attribute.ALWAYS_SENSITIVE]
             assert key[Attribute.NEVER_EXTRACTABLE]
             with pytest.raises(pkcs11.AttributeSensitive):
