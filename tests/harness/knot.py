@@ -131,7 +131,11 @@ zone:
     def start(self) -> Knot:
         self.write_config()
         self.daemon = start(
-            "knotd", ["knotd", "-c", self.config], log=self.folder / "knot.log", ready=self._serves_all, timeout=30
+            "knotd",
+            ["knotd", "-c", self.config],
+            log=self.folder / "knot.log",
+            ready=self._serves_all,
+            timeout=30,
         )
         return self
 

@@ -136,7 +136,12 @@ def free_port(address: str = "127.0.0.1") -> int:
 def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float = 60.0, stdin: str | None = None) -> str:
     """Run a command to its end and return its output; raise with that output if it fails."""
     done = subprocess.run(
-        [os.fspath(a) for a in argv], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        [os.fspath(a) for a in argv],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{argv[0]} failed with code {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,198 @@
+"""A client certificate as the decision sees it: its exact bytes, its key's exact bytes, its names and dates.
+
+Read by hand and strictly, for three reasons: DANE digests bytes as they stand, not as a library would encode them
+again; names must be seen with their NULs and in full; and it is on the path of every authentication. OpenSSL has
+parsed the same bytes and verified the handshake's signature with the same key before this is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dane_radius import der
+from dane_radius.names import normalize
+from dane_radius.reasons import ReasonCode, Refused
+
+# Two orders of magnitude above a device certificate; a session file cannot hold much more.
+MAX_CERTIFICATE_OCTETS = 192 * 1024
+# A device has one name. Room for a hundred long ones, and a bound on the work that a certificate can ask for.
+MAX_SAN_OCTETS = 32 * 1024
+
+_SAN_OID = bytes.fromhex("551d11")  # 2.5.29.17
+_GENERAL_NAMES = {
+    0x80: "otherName",
+    0xA0: "otherName",
+    0x81: "rfc822Name",
+    0x82: "dNSName",
+    0xA3: "x400Address",
+    0xA4: "directoryName",
+    0xA5: "ediPartyName",
+    0x86: "uniformResourceIdentifier",
+    0x87: "iPAddress",
+    0x88: "registeredID",
+}
+_DNS_NAME = 0x82
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """An end-entity certificate.
+
+    `dns_names` are the SAN's dNSNames exactly as they stand in it (not normalized, NULs and all); None when the
+    certificate has no SAN extension. `san_types` names every GeneralName type that the SAN holds.
+    """
+
+    der: bytes
+    spki: bytes
+    issuer: bytes
+    subject: bytes
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    dns_names: tuple[bytes, ...] | None
+    san_types: frozenset[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the whole certificate, in hexadecimal."""
+        return hashlib.sha256(self.der).hexdigest()
+
+    @property
+    def self_issued(self) -> bool:
+        return self.issuer == self.subject
+
+
+def parse_leaf(data: bytes) -> Leaf:
+    """Read a DER certificate.
+
+    Raises Refused: `certificate_oversized`, `certificate_malformed`, `san_oversized` or `san_malformed`.
+    """
+    if len(data) > MAX_CERTIFICATE_OCTETS:
+        raise Refused(
+            ReasonCode.CERTIFICATE_OVERSIZED, f"{len(data)} octets, at most {MAX_CERTIFICATE_OCTETS} expected"
+        )
+    try:
+        return _parse(data)
+    except der.DerError as error:
+        raise Refused(ReasonCode.CERTIFICATE_MALFORMED, str(error)) from error
+
+
+def candidate_names(leaf: Leaf) -> list[str]:
+    """The distinct DNS names that a certificate claims, normalized, in order of appearance.
+
+    Only SAN dNSNames count; never the subject. Any name that may not be looked up refuses the whole certificate: a
+    CA that signs `*` or a NUL is not one whose other names should be believed.
+
+    Raises Refused: one of the `san_*` and `name_*` codes.
+    """
+    if leaf.dns_names is None:
+        raise Refused(ReasonCode.SAN_MISSING, "the certificate has no subjectAltName; its dNSName is the identity")
+    if not leaf.dns_names:
+        if not leaf.san_types:
+            raise Refused(ReasonCode.SAN_EMPTY, "the certificate's subjectAltName is empty")
+        found = ", ".join(sorted(leaf.san_types))
+        if leaf.san_types == {"iPAddress"}:
+            raise Refused(
+                ReasonCode.SAN_IP_ADDRESS, "the subjectAltName holds IP addresses only; a dNSName is expected"
+            )
+        raise Refused(ReasonCode.SAN_WITHOUT_DNS_NAME, f"the subjectAltName holds {found}; a dNSName is expected")
+    return list(dict.fromkeys(normalize(raw) for raw in leaf.dns_names))
+
+
+def _parse(data: bytes) -> Leaf:
+    certificate = der.only(data, der.SEQUENCE, "Certificate")
+    tbs = der.expect(data, certificate.content, certificate.end, der.SEQUENCE, "TBSCertificate")
+    fields = list(der.children(data, tbs))
+    if fields and fields[0].tag == der.context(0):
+        fields = fields[1:]
+    if len(fields) < 6:
+        raise der.DerError(f"TBSCertificate: {len(fields)} fields, at least 6 expected")
+    serial, _signature, issuer, validity, subject, spki = fields[:6]
+    for element, tag, what in (
+        (serial, der.INTEGER, "serialNumber"),
+        (issuer, der.SEQUENCE, "issuer"),
+        (validity, der.SEQUENCE, "validity"),
+        (subject, der.SEQUENCE, "subject"),
+        (spki, der.SEQUENCE, "subjectPublicKeyInfo"),
+    ):
+        if element.tag != tag:
+            raise der.DerError(f"{what}: tag 0x{element.tag:02x} found, 0x{tag:02x} expected")
+    dates = [_time(data, element) for element in der.children(data, validity)]
+    if len(dates) != 2:
+        raise der.DerError(f"validity: {len(dates)} times, 2 expected")
+    san = _find_san(data, fields[6:])
+    names, types = (None, frozenset[str]()) if san is None else _general_names(san)
+    return Leaf(
+        der=data,
+        spki=spki.whole(data),
+        issuer=issuer.whole(data),
+        subject=subject.whole(data),
+        serial=int.from_bytes(serial.value(data), "big", signed=True),
+        not_before=dates[0],
+        not_after=dates[1],
+        dns_names=names,
+        san_types=types,
+    )
+
+
+def _extensions(data: bytes, optional_fields: list[der.Tlv]) -> Iterator[list[der.Tlv]]:
+    for field in optional_fields:
+        if field.tag == der.context(3):
+            sequence = der.expect(data, field.content, field.end, der.SEQUENCE, "extensions")
+            for extension in der.children(data, sequence):
+                yield list(der.children(data, extension))
+
+
+def _find_san(data: bytes, optional_fields: list[der.Tlv]) -> bytes | None:
+    found: bytes | None = None
+    for parts in _extensions(data, optional_fields):
+        if not 2 <= len(parts) <= 3 or parts[0].tag != der.OBJECT_IDENTIFIER or parts[-1].tag != der.OCTET_STRING:
+            raise der.DerError("extension: OBJECT IDENTIFIER, optional BOOLEAN and OCTET STRING expected")
+        if parts[0].value(data) == _SAN_OID:
+            if found is not None:
+                # RFC 5280 section 4.2: an extension stands at most once. Two readers could pick different ones.
+                raise Refused(ReasonCode.SAN_MALFORMED, "the certificate has two subjectAltName extensions")
+            found = parts[-1].value(data)
+    return found
+
+
+def _general_names(san: bytes) -> tuple[tuple[bytes, ...], frozenset[str]]:
+    if len(san) > MAX_SAN_OCTETS:
+        raise Refused(
+            ReasonCode.SAN_OVERSIZED,
+            f"subjectAltName of {len(san)} octets, at most {MAX_SAN_OCTETS} expected",
+        )
+    names = []
+    types = set()
+    try:
+        for element in der.children(san, der.only(san, der.SEQUENCE, "GeneralNames")):
+            if element.tag not in _GENERAL_NAMES:
+                raise der.DerError(f"GeneralName with unknown tag 0x{element.tag:02x}")
+            types.add(_GENERAL_NAMES[element.tag])
+            if element.tag == _DNS_NAME:
+                names.append(element.value(san))
+    except der.DerError as error:
+        raise Refused(ReasonCode.SAN_MALFORMED, str(error)) from error
+    return tuple(names), frozenset(types)
+
+
+def _time(data: bytes, element: der.Tlv) -> datetime:
+    text = element.value(data)
+    try:
+        if element.tag == der.UTC_TIME:
+            year = int(text[:2])
+            # RFC 5280 section 4.1.2.5.1: 50 and above are 19xx.
+            century = b"19" if year >= 50 else b"20"
+            text = century + text
+        elif element.tag != der.GENERALIZED_TIME:
+            raise ValueError(f"tag 0x{element.tag:02x}")
+        if len(text) != len("YYYYMMDDHHMMSSZ"):
+            raise ValueError(f"{len(text)} octets")
+        return datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise der.DerError(
+            f"validity: {text!r} is not a time as RFC 5280 section 4.1.2.5 writes it ({error})"
+        ) from error

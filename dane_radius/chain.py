@@ -1,0 +1,263 @@
+"""Certification paths for the TLSA usages that need one (0, 1, 2 and the opt-in 4).
+
+A path is built from the leaf and the certificates held for its name's identity domain, and from nothing else: not
+from what the device sent beside its leaf, nor from any store of public CAs. cryptography verifies the signatures; the
+rules of RFC 5280 section 6.1 that concern a device certificate are checked here. General-purpose verifiers follow the
+web's profile, which refuses the underscore of `_device` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from dane_radius.certificate import Leaf, parse_leaf
+from dane_radius.names import is_within
+from dane_radius.reasons import Refused
+
+# Longer chains than this exist in no device deployment; the search below is exponential in the worst case.
+MAX_PATH_CERTIFICATES = 8
+_MAX_STEPS = 200
+_MIN_RSA_BITS = 2048
+
+# What this verifier understands; any other critical extension makes a certificate unusable (RFC 5280 section 4.2).
+_KNOWN_CRITICAL = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+    }
+)
+
+
+class ChainError(ValueError):
+    """A certificate cannot stand where it would have to in a path; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A certificate of a path above the leaf: its exact bytes, its key's exact bytes, and its subject for people."""
+
+    der: bytes
+    spki: bytes
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A verified path: the certificates above the leaf, from its issuer up to where trust begins."""
+
+    links: tuple[Link, ...]
+
+    def __str__(self) -> str:
+        return " < ".join(["leaf", *(link.subject for link in self.links)]) if self.links else "leaf (self-signed)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    certificate: x509.Certificate
+    link: Link
+    usable_problem: str | None
+
+
+@lru_cache(maxsize=4096)
+def _parse(der: bytes) -> _Parsed:
+    """Raises ChainError for bytes that are not a certificate."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        spki = parse_leaf(der).spki
+        subject = certificate.subject.rfc4514_string()
+        problem = _intrinsic_problem(certificate)
+    except Refused as error:
+        raise ChainError(error.detail) from error
+    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        raise ChainError(f"not a certificate: {error}") from error
+    return _Parsed(certificate, Link(der, spki, subject or "(empty subject)"), problem)
+
+
+def _intrinsic_problem(certificate: x509.Certificate) -> str | None:
+    for extension in certificate.extensions:
+        if extension.critical and extension.oid not in _KNOWN_CRITICAL:
+            return f"unknown critical extension {extension.oid.dotted_string}"
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        return f"unusable key: {error}"
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+        return f"RSA key of {key.key_size} bits, at least {_MIN_RSA_BITS} expected"
+    if isinstance(key, dsa.DSAPublicKey):
+        return "DSA keys are not used"
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.key_size < 256:
+        return f"curve {key.curve.name} is too small"
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is not None and algorithm.name in ("md5", "sha1") and certificate.issuer != certificate.subject:
+        return f"signed with {algorithm.name}"
+    return None
+
+
+def verify_paths(
+    leaf: Leaf, name: str, trusted: Sequence[bytes], intermediates: Iterable[bytes], now: datetime
+) -> tuple[list[Path], list[str]]:
+    """Every valid path from `leaf` to one of `trusted`, shortest first, and why other attempts failed.
+
+    `trusted` are DER certificates at which trust begins; `intermediates` may stand between. A self-signed leaf that is
+    itself trusted has an empty path. `name` is the device's name, to which name constraints apply. All dates are
+    checked against `now` (aware).
+    """
+    failures: dict[str, None] = {}
+    try:
+        bottom = _parse(leaf.der)
+        if bottom.usable_problem:
+            raise ChainError(bottom.usable_problem)
+        _check_dates(bottom.certificate, now)
+        _check_leaf(bottom.certificate)
+    except ChainError as error:
+        return [], [f"leaf: {error}"]
+    anchors: dict[bytes, _Parsed] = {}
+    pool: dict[bytes, _Parsed] = {}
+    for target, ders in ((anchors, trusted), (pool, intermediates)):
+        for der in ders:
+            try:
+                parsed = _parse(der)
+            except ChainError as error:
+                failures[str(error)] = None
+            else:
+                target[parsed.link.der] = parsed
+    paths: list[Path] = []
+    if leaf.der in anchors:
+        paths.append(Path(()))
+    budget = [_MAX_STEPS]
+    _extend([bottom], anchors, {**pool, **anchors}, name, now, paths, failures, budget)
+    if not paths and not failures:
+        failures[f"no certificate is held whose subject is the leaf's issuer, {_issuer(bottom)}"] = None
+    paths.sort(key=lambda path: len(path.links))
+    return paths, list(failures)
+
+
+def _issuer(parsed: _Parsed) -> str:
+    return parsed.certificate.issuer.rfc4514_string() or "(empty)"
+
+
+def _extend(
+    chain: list[_Parsed],
+    anchors: dict[bytes, _Parsed],
+    candidates: dict[bytes, _Parsed],
+    name: str,
+    now: datetime,
+    paths: list[Path],
+    failures: dict[str, None],
+    budget: list[int],
+) -> None:
+    """Depth first over the possible issuers of the chain's last certificate."""
+    child = chain[-1]
+    for der, issuer in candidates.items():
+        if issuer.certificate.subject != child.certificate.issuer or any(der == known.link.der for known in chain):
+            continue
+        if budget[0] <= 0:
+            failures["the search for a path was given up"] = None
+            return
+        budget[0] -= 1
+        try:
+            _check_issuer(issuer, chain, name, now)
+        except ChainError as error:
+            failures[f"{issuer.link.subject}: {error}"] = None
+            continue
+        longer = [*chain, issuer]
+        if der in anchors:
+            paths.append(Path(tuple(parsed.link for parsed in longer[1:])))
+        if len(longer) <= MAX_PATH_CERTIFICATES:
+            _extend(longer, anchors, candidates, name, now, paths, failures, budget)
+
+
+def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
+    if now < certificate.not_valid_before_utc:
+        raise ChainError(f"not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S}Z")
+    if now > certificate.not_valid_after_utc:
+        raise ChainError(f"expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S}Z")
+
+
+def _check_leaf(certificate: x509.Certificate) -> None:
+    """RFC 5216 section 5.3: extended key usage absent, any, or clientAuth. RFC 5280: a key that may sign handshakes."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        pass
+    else:
+        if ExtendedKeyUsageOID.CLIENT_AUTH not in usage and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usage:
+            found = ", ".join(oid._name for oid in usage)
+            raise ChainError(f"extended key usage is {found}; clientAuth is expected")
+    try:
+        key_usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not key_usage.digital_signature:
+        raise ChainError("key usage does not allow digital signatures")
+
+
+def _check_issuer(issuer: _Parsed, chain: list[_Parsed], name: str, now: datetime) -> None:
+    """Raises ChainError unless `issuer` may have issued the last certificate of `chain` (RFC 5280 section 6.1)."""
+    certificate = issuer.certificate
+    if issuer.usable_problem:
+        raise ChainError(issuer.usable_problem)
+    _check_dates(certificate, now)
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound as error:
+        raise ChainError("not a CA (no basic constraints)") from error
+    if not constraints.ca:
+        raise ChainError("not a CA (CA:FALSE)")
+    # Self-issued certificates do not count against the path length (RFC 5280 section 4.2.1.9).
+    between = sum(1 for parsed in chain[1:] if parsed.certificate.subject != parsed.certificate.issuer)
+    if constraints.path_length is not None and between > constraints.path_length:
+        raise ChainError(f"path length constraint {constraints.path_length} exceeded")
+    try:
+        if not certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign:
+            raise ChainError("key usage does not allow signing certificates")
+    except x509.ExtensionNotFound:
+        pass
+    _check_extended_key_usage(certificate)
+    _check_name_constraints(certificate, name)
+    try:
+        chain[-1].certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ChainError("its key did not sign the certificate below it") from error
+
+
+def _check_extended_key_usage(certificate: x509.Certificate) -> None:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usage:
+        raise ChainError("its extended key usage excludes clientAuth")
+
+
+def _check_name_constraints(certificate: x509.Certificate, name: str) -> None:
+    """RFC 5280 section 4.2.1.10, for the dNSName that is the identity."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return
+    permitted = [t.value for t in constraints.permitted_subtrees or () if isinstance(t, x509.DNSName)]
+    excluded = [t.value for t in constraints.excluded_subtrees or () if isinstance(t, x509.DNSName)]
+    if permitted and not any(_in_subtree(name, base) for base in permitted):
+        raise ChainError(f"name constraints permit {', '.join(permitted)} only")
+    for base in excluded:
+        if _in_subtree(name, base):
+            raise ChainError(f"name constraints exclude {base}")
+
+
+def _in_subtree(name: str, base: str) -> bool:
+    base = base.lower().strip(".")
+    return not base or is_within(name, base)

@@ -1,0 +1,170 @@
+"""`dane-radius check`: the server's own decision, step by step, for a certificate in a file."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dane_radius.anchors import AnchorDirectory
+from dane_radius.certificate import Leaf, parse_leaf
+from dane_radius.cli.common import REFUSED, fail, parse_resolver, print_json, read_certificate, read_config
+from dane_radius.config import Config
+from dane_radius.decision import Decision, Prepared, conclude, prepare, refuse
+from dane_radius.names import identity_domain
+from dane_radius.reasons import ReasonCode, Refused
+from dane_radius.service import utc_now
+from dane_radius.tlsa import TlsaRecord, association
+from policy import Grant, Policy, PolicyError, RequestFacts, Rule, Strength, load_policy
+
+_PUBLISHING_HELPS = frozenset({ReasonCode.TLSA_ABSENT, ReasonCode.TLSA_MISMATCH, ReasonCode.TLSA_UNUSABLE})
+
+
+class _AnyName(Policy):
+    """A policy that covers every name: to ask what the DNS says, apart from any operator's policy."""
+
+    def _rules_for(self, name: str) -> list[Rule]:
+        return list(self.rules)
+
+
+_ANY_NAME = _AnyName(
+    (Rule("any-name", (), None, Strength.ANY, allow_pkix_cd=False, monitor=False, grant=Grant()),), source="--any-name"
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("certificate", metavar="CERT.pem")
+@click.option("--ssid", help="The SSID where the device asks.")
+@click.option("--nas", help="NAS-Identifier or IP address of the access point or switch.")
+@click.option("--wired", is_flag=True, help="The device asks at a wired port (NAS-Port-Type Ethernet).")
+@click.option("--config", "config_file", help="Configuration file. Default: the installed one.")
+@click.option("--policy", "policy_file", help="Policy file instead of the configured one.")
+@click.option("--any-name", is_flag=True, help="Without any policy: does the DNS vouch for this certificate?")
+@click.option("--anchors", help="Anchor directory instead of the configured one.")
+@click.option(
+    "--resolver", help="ADDRESS[:PORT] on loopback, or tls://NAME@ADDRESS[:PORT], instead of the configured one."
+)
+@click.option("--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="Decide as of this UTC time instead of now.")
+@click.option("--json", "as_json", is_flag=True, help="The decision as JSON on stdout.")
+def check(
+    certificate: str,
+    ssid: str | None,
+    nas: str | None,
+    wired: bool,
+    config_file: str | None,
+    policy_file: str | None,
+    any_name: bool,
+    anchors: str | None,
+    resolver: str | None,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
+    """Decide about a certificate as the RADIUS server would, and explain each step.
+
+    \b
+    Example:
+      dane-radius check device.pem --ssid iot
+      dane-radius check device.pem --any-name --resolver 127.0.0.1 --json
+
+    Exit code 0: accepted, 1: refused (the reason code says why), 2: wrong usage.
+    """
+    config = read_config(config_file)
+    policy = _ANY_NAME if any_name else _load_policy(policy_file or config.policy, explicit=policy_file is not None)
+    address = nas if nas and nas.replace(".", "").replace(":", "").isalnum() and ("." in nas or ":" in nas) else None
+    request = RequestFacts(
+        ssid=ssid, nas_identifier=nas, nas_address=address, nas_port_type="Ethernet" if wired else None
+    )
+    now = at.replace(tzinfo=utc_now().tzinfo) if at else utc_now()
+    leaf: Leaf | None = None
+    try:
+        leaf = parse_leaf(read_certificate(certificate))
+    except Refused as refusal:
+        decision = refuse(refusal, policy)
+    else:
+        decision = _decide(leaf, policy, request, config, anchors, resolver, now)
+    if as_json:
+        print_json({**decision.to_json(), "publish": _to_publish(decision, leaf)})
+    else:
+        _explain(decision, leaf, now)
+    sys.exit(0 if decision.accepted else REFUSED)
+
+
+def _load_policy(path: str, *, explicit: bool) -> Policy:
+    try:
+        return load_policy(path)
+    except PolicyError as error:
+        hint = "" if explicit else "\ndane-radius: name one with --policy, or use --any-name to leave policy out"
+        fail(f"{error}{hint}")
+
+
+def _decide(
+    leaf: Leaf,
+    policy: Policy,
+    request: RequestFacts,
+    config: Config,
+    anchors: str | None,
+    resolver: str | None,
+    now: datetime,
+) -> Decision:
+    prepared = prepare(leaf, policy, request)
+    if not isinstance(prepared, Prepared):
+        return prepared
+    source = parse_resolver(resolver) if resolver else config.resolver.build()
+    directory = AnchorDirectory(anchors or config.anchors)
+    directory.refresh()
+    return conclude(prepared, source.lookup(prepared.name), directory.for_name(prepared.name), now)
+
+
+def _to_publish(decision: Decision, leaf: Leaf | None) -> str | None:
+    """The one record that would make this certificate match, where a record is what is missing."""
+    if leaf is None or decision.name is None or decision.reason not in _PUBLISHING_HELPS:
+        return None
+    record = TlsaRecord(3, 1, 1, association(leaf.der, leaf.spki, 1, 1))
+    return f"{decision.name}. IN TLSA {record}"
+
+
+def _explain(decision: Decision, leaf: Leaf | None, now: datetime) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(what: str, text: str) -> None:
+        table.add_row(what, escape(text))
+
+    evidence = decision.evidence
+    if leaf is not None:
+        row("certificate", f"SHA-256 {leaf.fingerprint}")
+        row("valid", f"{leaf.not_before:%Y-%m-%d %H:%M}Z to {leaf.not_after:%Y-%m-%d %H:%M}Z")
+        if not leaf.not_before <= now <= leaf.not_after:
+            row("", "OpenSSL refuses it for its dates in the handshake, before any decision")
+    if decision.name:
+        row("identity", f"{decision.name}  (domain {identity_domain(decision.name)})")
+    row("rule", decision.rule or "none")
+    if evidence.dns:
+        row("DNS", evidence.dns + (f", usable for {evidence.ttl} s" if evidence.ttl is not None else ""))
+    for text in evidence.records:
+        aside = next((why for short, why in evidence.set_aside if short == text), None)
+        mark = "matches" if text == evidence.matched else f"set aside: {aside}" if aside else "no match"
+        row("TLSA", f"{text}  {mark}")
+    for short, why in evidence.set_aside:
+        if short == "(malformed)":
+            row("TLSA", f"set aside: {why}")
+    if evidence.chain:
+        row("chain", evidence.chain)
+    for failure in evidence.chain_failures:
+        row("chain", f"not valid: {failure}")
+    for attribute in decision.attributes:
+        row("reply", f"{attribute.name} {attribute.op} {attribute.value}")
+    console.print(table)
+    publish = _to_publish(decision, leaf)
+    if publish:
+        console.print(f"\nThis record would vouch for the certificate:\n  {escape(publish)}")
+    colour = "green" if decision.accepted else "red"
+    suffix = "  (monitored: it would have been a reject)" if decision.monitored else ""
+    console.print(f"\n[bold {colour}]{decision.verdict.value}[/]  {decision.reason.value}{suffix}")
+    console.print(escape(decision.detail))

@@ -1,0 +1,85 @@
+"""`dane-radius status` and `dane-radius flush`: speak to the running module over its control socket."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from dane_radius.cli.common import REFUSED, fail, print_json, read_config
+from dane_radius.control import ControlError, ask
+
+
+def _socket(option: str | None, config_file: str | None) -> str:
+    path = option or read_config(config_file).control_socket
+    if path is None:
+        fail("the configuration turns the control socket off")
+    return path
+
+
+def _ask(path: str, op: str, **fields: Any) -> dict[str, Any]:
+    try:
+        return ask(path, op, **fields)
+    except ControlError as error:
+        fail(str(error), REFUSED)
+
+
+_config_option = click.option("--config", "config_file", help="Configuration file. Default: the installed one.")
+_socket_option = click.option("--socket", "socket_path", help="Control socket instead of the configured one.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_config_option
+@_socket_option
+@_json_option
+def status(config_file: str | None, socket_path: str | None, as_json: bool) -> None:
+    """What the running module has in force: policy, resolver, anchors, cache.
+
+    \b
+    Example:
+      dane-radius status --json
+    """
+    reply = _ask(_socket(socket_path, config_file), "status")
+    if as_json:
+        print_json(reply)
+        return
+    for key, value in reply.items():
+        if key != "ok":
+            click.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("name", required=False)
+@click.option("--below", is_flag=True, help="And every name under it.")
+@click.option("--all", "everything", is_flag=True, help="Forget every cached answer.")
+@_config_option
+@_socket_option
+@_json_option
+def flush(
+    name: str | None,
+    below: bool,
+    everything: bool,
+    config_file: str | None,
+    socket_path: str | None,
+    as_json: bool,
+) -> None:
+    """Forget cached TLSA answers, so that the next authentication asks the DNS again.
+
+    The resolver has a cache of its own: `unbound-control flush_type NAME TLSA` and `unbound-control flush NAME`.
+
+    \b
+    Example:
+      dane-radius flush a1.camera._device.example.net
+      dane-radius flush _device.example.net --below
+      dane-radius flush --all
+    """
+    if (name is None) == (not everything):
+        raise click.UsageError("give either a NAME or --all")
+    path = _socket(socket_path, config_file)
+    reply = _ask(path, "flush", name=name, below=below) if name is not None else _ask(path, "flush")
+    if as_json:
+        print_json(reply)
+    else:
+        click.echo(f"forgot {reply['flushed']} {'answer' if reply['flushed'] == 1 else 'answers'}")

@@ -1,0 +1,113 @@
+"""Structured logs: one line per decision. JSON under a service manager, readable on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import Any
+
+import structlog
+
+from dane_radius.config import LogConfig
+from dane_radius.decision import Decision
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+class LogFile:
+    """An append-only file that survives log rotation: `reopen_if_moved` follows the name to its new file."""
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError when the file cannot be opened for appending."""
+        self._path = path
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def write_line(self, line: str) -> None:
+        """One write(2), so that lines of several threads never mix. A full disk loses the line, not the decision."""
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def reopen_if_moved(self) -> None:
+        """Open the path anew if it now names another file, or none."""
+        try:
+            current = os.stat(self._path)
+        except OSError:
+            current = None
+        held = os.fstat(self._descriptor)
+        if current is None or (current.st_ino, current.st_dev) != (held.st_ino, held.st_dev):
+            with contextlib.suppress(OSError):
+                fresh = self._open()
+                # The descriptor's number stays: a thread that is writing meanwhile writes to one file or the other.
+                os.dup2(fresh, self._descriptor, inheritable=False)
+                os.close(fresh)
+
+
+class _LineLogger:
+    """What structlog calls: every level writes one line."""
+
+    def __init__(self, file: LogFile | None) -> None:
+        self._file = file
+
+    def msg(self, message: str) -> None:
+        if self._file is not None:
+            self._file.write_line(message)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
+    """A logger for the configured destination, and its file if there is one to reopen. Raises OSError."""
+    file: LogFile | None = None
+    if config.destination == "stderr":
+        file = LogFile("/dev/stderr")
+    elif config.destination != "none":
+        file = LogFile(config.destination)
+    renderer: Any
+    if config.format == "json":
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=config.destination == "stderr" and sys.stderr.isatty())
+    logger = structlog.wrap_logger(
+        _LineLogger(file),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        cache_logger_on_first_use=True,
+    )
+    return logger.bind(), None if config.destination == "stderr" else file
+
+
+def _to_json(event: dict[str, Any], **_: Any) -> str:
+    return json.dumps(event, separators=(",", ":"), default=str)
+
+
+def log_decision(logger: Logger, decision: Decision, *, seconds: float, request: dict[str, str | None]) -> None:
+    """One line: the verdict, why, on what evidence, for whom, and how long it took.
+
+    `request` holds what the NAS said (session, station, network), so that a line can be found from either end.
+    """
+    fields: dict[str, Any] = {
+        "verdict": decision.verdict.value,
+        "reason": decision.reason.value,
+        "name": decision.name,
+        "rule": decision.rule,
+        "detail": decision.detail,
+    }
+    if decision.monitored:
+        fields["monitored"] = True
+    fields.update((key, value) for key, value in request.items() if value)
+    fields["evidence"] = decision.evidence.to_json()
+    fields["milliseconds"] = round(seconds * 1000, 3)
+    if decision.accepted and not decision.monitored:
+        logger.info("decision", **fields)
+    else:
+        logger.warning("decision", **fields)

@@ -1,0 +1,119 @@
+"""What dashboards scrape, kept in process and served by prometheus-client's own thread.
+
+Label values come from closed sets; a device's name is never one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dane_radius import __version__
+from dane_radius.decision import Decision
+from dane_radius.reasons import ReasonCode, Verdict
+
+if TYPE_CHECKING:
+    from dane_radius.cache import AnswerCache
+
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class Metrics:
+    """Every metric of the module, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        decisions = Counter(
+            "dane_radius_decisions",
+            "Decisions about client certificates. monitored: would have been a reject.",
+            ["verdict", "reason", "monitored"],
+            registry=self.registry,
+        )
+        # Every series exists from the start: an alert on a reason that never occurred yet must see 0, not nothing.
+        self._decisions = {
+            (reason, False): decisions.labels(
+                Verdict.ACCEPT if reason is ReasonCode.DANE_MATCH else Verdict.REJECT, reason, "false"
+            )
+            for reason in ReasonCode
+        }
+        self._decisions |= {
+            (reason, True): decisions.labels(Verdict.ACCEPT, reason, "true")
+            for reason in ReasonCode
+            if reason not in (ReasonCode.DANE_MATCH, ReasonCode.INTERNAL_ERROR)
+        }
+        self._seconds = Histogram(
+            "dane_radius_decision_seconds",
+            "Time from the module's call to its answer, DNS included.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.policy_reloads = Counter(
+            "dane_radius_policy_reloads",
+            "Times that the policy file changed, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("loaded", "broken"):
+            self.policy_reloads.labels(result)
+        self.policy_broken = Gauge(
+            "dane_radius_policy_file_broken",
+            "1 while the policy file on disk cannot be used and an older policy is in force.",
+            registry=self.registry,
+        )
+        self.anchors = Gauge("dane_radius_anchors", "Trust anchors in force.", registry=self.registry)
+        self.sessions_swept = Counter(
+            "dane_radius_session_files_swept",
+            "TLS session files removed because no decision had used them up.",
+            registry=self.registry,
+        )
+        self.hints = Counter(
+            "dane_radius_hints",
+            "Hints to trust-sync about identities without an anchor, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        info = Gauge("dane_radius_build_info", "Version of the module.", ["version"], registry=self.registry)
+        info.labels(__version__).set(1)
+
+    def count(self, decision: Decision, seconds: float) -> None:
+        """Note one decision."""
+        self._decisions[decision.reason, decision.monitored].inc()
+        self._seconds.observe(seconds)
+
+    def watch_cache(self, cache: AnswerCache) -> None:
+        """Report a cache's counters at every scrape; nothing is counted twice on the path."""
+        self.registry.register(_CacheCollector(cache))
+
+
+class _CacheCollector(Collector):
+    def __init__(self, cache: AnswerCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._cache.counts
+        lookups = CounterMetricFamily(
+            "dane_radius_tlsa_lookups",
+            "Lookups of TLSA records, by how they were answered.",
+            labels=["result"],
+        )
+        for label, value in (
+            ("hit", counts.hits),
+            ("miss", counts.misses),
+            ("shared", counts.shared),
+            ("refresh", counts.refreshes),
+            ("stale", counts.stale),
+            ("overloaded", counts.overloaded),
+        ):
+            lookups.add_metric([label], value)
+        yield lookups
+        yield CounterMetricFamily(
+            "dane_radius_cache_evictions", "Answers dropped because the cache was full.", value=counts.evictions
+        )
+        yield GaugeMetricFamily("dane_radius_cache_entries", "Names in the cache.", value=len(self._cache))
+        yield GaugeMetricFamily("dane_radius_dns_waiting", "Threads that wait for the DNS.", value=self._cache.waiting)

@@ -1,0 +1,174 @@
+"""The entry that FreeRADIUS's rlm_python3 calls: attributes in, attributes out.
+
+rlm_python3 is unforgiving about types. A callback that returns None counts as *ok*; an enum member counts as *fail*; a
+list where a tuple is due is dropped in silence. So every path here ends in a plain `int`, or in
+`(int, {list name: tuple of (str, str, str)})`, and the access is given by `config:Auth-Type := Accept` alone: whatever
+else happens, the virtual server that called us rejects.
+"""
+
+from __future__ import annotations
+
+import getopt
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from dane_radius.config import DEFAULT_CONFIG, ConfigError, load_config
+from dane_radius.decision import Decision
+from dane_radius.service import Service
+from policy import PolicyError, RequestFacts
+from policy.matching import ssid_of
+
+# src/include/radiusd.h, rlm_rcode_t. Plain integers: see above.
+RLM_MODULE_REJECT = 0
+RLM_MODULE_FAIL = 1
+RLM_MODULE_OK = 2
+RLM_MODULE_NOOP = 7
+RLM_MODULE_UPDATED = 8
+
+# src/include/log.h, log_type_t.
+_L_INFO, _L_ERR = 3, 4
+
+Pairs = tuple[tuple[str, str], ...]
+Update = dict[str, tuple[tuple[str, str, str], ...]]
+
+_service: Service | None = None
+_start_lock = threading.Lock()
+
+
+def _radlog(level: int, message: str) -> None:
+    """To the server's own log, where an operator looks first. Outside of the server: to stderr."""
+    try:
+        import radiusd  # type: ignore[import-not-found]  # exists only inside the server
+    except ImportError:
+        print(message, file=sys.stderr)
+        return
+    for line in message.splitlines():
+        radiusd.radlog(level, f"dane_radius: {line}")
+
+
+def _config_path() -> str:
+    try:
+        import radiusd
+    except ImportError:
+        return DEFAULT_CONFIG
+    return str(getattr(radiusd, "config", {}).get("config_file", DEFAULT_CONFIG))
+
+
+def is_config_check(command_line: bytes) -> bool:
+    """Whether this process only checks its configuration (`radiusd -C`), from /proc/self/cmdline.
+
+    Such a run instantiates every module beside a server that may be running: it must bind nothing.
+    """
+    arguments = command_line.decode("utf-8", "replace").split("\0")[1:]
+    try:
+        # The option string of src/main/radiusd.c.
+        options, _ = getopt.getopt([a for a in arguments if a], "Cd:D:fhi:l:L:Mmn:p:PstTvxX")
+    except getopt.GetoptError:
+        return False
+    return any(option == "-C" for option, _ in options)
+
+
+def instantiate(_: Any) -> int:
+    """Load configuration and policy; on any mistake the server refuses to start, and its log says why."""
+    global _service
+    try:
+        service = Service(load_config(_config_path()))
+        if is_config_check(Path("/proc/self/cmdline").read_bytes()):
+            _radlog(_L_INFO, "configuration and policy are good")
+        else:
+            service.start()
+        _service = service
+    except (ConfigError, PolicyError) as error:
+        _radlog(_L_ERR, str(error))
+        return -1
+    except Exception:
+        _radlog(_L_ERR, traceback.format_exc())
+        return -1
+    return 0
+
+
+def detach(_: Any) -> int:
+    """End threads and sockets when the server goes."""
+    global _service
+    service, _service = _service, None
+    if service is not None:
+        try:
+            service.stop()
+        except Exception:
+            _radlog(_L_ERR, traceback.format_exc())
+    return RLM_MODULE_OK
+
+
+def authorize(_: Any) -> int:
+    """The outer server, on the EAP identity. Decides nothing: that is unauthenticated (RFC 9190 section 5.6)."""
+    return RLM_MODULE_NOOP
+
+
+def authenticate(lists: Any) -> int | tuple[int, Update]:
+    """The check server, once per handshake: decide about the client certificate.
+
+    An accept sets `config:Auth-Type := Accept` and the reply. A reject says why in `request:Module-Failure-Message`.
+    """
+    try:
+        service = _service
+        if service is None:
+            _radlog(_L_ERR, "called before it was instantiated")
+            return RLM_MODULE_REJECT
+        pairs = _request_pairs(lists)
+        request = request_facts(pairs)
+        decision = service.check(pairs.get("TLS-Cache-Filename", ""), request, log_fields(pairs, request))
+        return to_result(decision)
+    except Exception:
+        _radlog(_L_ERR, traceback.format_exc())
+        return RLM_MODULE_REJECT
+
+
+def _request_pairs(lists: Any) -> dict[str, str]:
+    """The request list as a dictionary; of an attribute that stands twice, the first."""
+    pairs: dict[str, str] = {}
+    for name, value in lists.get("request") or ():
+        pairs.setdefault(name, value)
+    return pairs
+
+
+def request_facts(pairs: dict[str, str]) -> RequestFacts:
+    """What the NAS said about the place, from RADIUS attributes by their FreeRADIUS names."""
+    return RequestFacts(
+        ssid=ssid_of(pairs.get("Called-Station-Id")),
+        nas_identifier=pairs.get("NAS-Identifier"),
+        nas_address=pairs.get("NAS-IP-Address") or pairs.get("NAS-IPv6-Address") or pairs.get("Packet-Src-IP-Address"),
+        nas_port_type=pairs.get("NAS-Port-Type"),
+        calling_station_id=pairs.get("Calling-Station-Id"),
+        # RFC 4372 section 2.1: a single NUL asks for one.
+        wants_cui="Chargeable-User-Identity" in pairs,
+    )
+
+
+def log_fields(pairs: dict[str, str], request: RequestFacts) -> dict[str, str | None]:
+    """What ties a decision to the NAS's and the server's own records. Never credentials."""
+    return {
+        "station": request.calling_station_id,
+        "nas": request.nas_identifier or request.nas_address,
+        "ssid": request.ssid,
+        "outer_identity": pairs.get("User-Name"),
+        "tls_version": pairs.get("TLS-Session-Version"),
+    }
+
+
+def to_result(decision: Decision) -> int | tuple[int, Update]:
+    """A decision as rlm_python3 wants it."""
+    summary = f"{decision.reason.value}: {decision.detail}"
+    if not decision.accepted:
+        return RLM_MODULE_REJECT, {"request": (("Module-Failure-Message", "+=", _attribute_text(summary)),)}
+    return RLM_MODULE_OK, {
+        "reply": tuple((a.name, a.op, a.value) for a in decision.attributes),
+        "config": (("Auth-Type", ":=", "Accept"),),
+    }
+
+
+def _attribute_text(text: str) -> str:
+    """At most what one attribute holds, in printable ASCII: it goes to log files and terminals."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)[:240]

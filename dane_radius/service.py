@@ -1,0 +1,233 @@
+"""The running module: everything around the pure decision that lives as long as the server does.
+
+One object holds configuration, policy, cache, anchors, log and metrics. `check` is the one call of an authentication;
+what can be done off that path is done by the housekeeping thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from prometheus_client import start_http_server
+
+from dane_radius import __version__
+from dane_radius.anchors import AnchorDirectory
+from dane_radius.cache import AnswerCache
+from dane_radius.certificate import parse_leaf
+from dane_radius.config import Config, ConfigError, read_cui_key
+from dane_radius.control import ControlServer
+from dane_radius.decision import Decision, conclude, prepare, refuse
+from dane_radius.log import Logger, log_decision, open_log
+from dane_radius.metrics import Metrics
+from dane_radius.names import normalize
+from dane_radius.reasons import ReasonCode, Refused, Verdict
+from dane_radius.session_file import read_session_file
+from policy import Policy, PolicyError, PolicyStore, RequestFacts
+
+_HOUSEKEEPING_SECONDS = 1.0
+_SWEEP_EVERY = 10
+
+# A device that comes back presents the same certificate: its parsed form is kept.
+_parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
+
+
+def utc_now() -> datetime:
+    """The wall clock, for comparison with certificate dates."""
+    return datetime.now(UTC)
+
+
+class Service:
+    """A configured module. Raises ConfigError or PolicyError when it is made from something unusable.
+
+    Nothing is bound and no thread runs until `start`.
+    """
+
+    def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.policies = PolicyStore(config.policy, self._policy_changed)
+        self.cui_key = read_cui_key(config.cui_key_file) if config.cui_key_file else None
+        self.cache = AnswerCache(config.resolver.build(), config.cache.limits())
+        self.metrics.watch_cache(self.cache)
+        self.anchors = AnchorDirectory(config.anchors)
+        self._clock = clock
+        try:
+            self.log, self._log_file = open_log(config.log)
+        except OSError as error:
+            raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
+        self._control: ControlServer | None = None
+        self._stop = threading.Event()
+        self._housekeeper: threading.Thread | None = None
+        self._anchor_error: str | None = None
+        self.started = clock()
+
+    def start(self) -> None:
+        """Bind the metrics port and the control socket, and start the threads. Raises ConfigError."""
+        self.anchors.refresh()
+        self.metrics.anchors.set(len(self.anchors))
+        metrics = self.config.metrics
+        if metrics.port:
+            try:
+                start_http_server(metrics.port, metrics.address, registry=self.metrics.registry)
+            except OSError as error:
+                raise ConfigError(f"metrics: {metrics.address} port {metrics.port}: {error.strerror}") from error
+        if self.config.control_socket:
+            self._control = ControlServer(self.config.control_socket, self._handle)
+            try:
+                self._control.start()
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise ConfigError(f"control_socket: {self.config.control_socket}: {reason}") from error
+        self.cache.start()
+        self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)
+        self._housekeeper.start()
+        self.log.info("started", version=__version__, policy=self.config.policy, rules=len(self.policies.current.rules))
+
+    def stop(self) -> None:
+        """End threads and sockets."""
+        self._stop.set()
+        if self._housekeeper is not None:
+            self._housekeeper.join(timeout=5)
+        self.cache.stop()
+        if self._control is not None:
+            self._control.stop()
+        self.log.info("stopped")
+
+    def check(self, session_path: str, request: RequestFacts, log_fields: dict[str, str | None]) -> Decision:
+        """Decide about the client certificate of a finished handshake. Never raises.
+
+        `session_path` is FreeRADIUS's TLS-Cache-Filename; the file is used up.
+        """
+        began = time.perf_counter()
+        try:
+            decision = self._decide(session_path, request)
+        except Exception as error:
+            # Whatever it is, it must end in a reject with its reason, not in a traceback without one.
+            decision = Decision(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            self.log.exception("internal error")
+        seconds = time.perf_counter() - began
+        self.metrics.count(decision, seconds)
+        log_decision(self.log, decision, seconds=seconds, request=log_fields)
+        return decision
+
+    def _decide(self, session_path: str, request: RequestFacts) -> Decision:
+        policy = self.policies.current
+        try:
+            leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
+        except Refused as refusal:
+            return refuse(refusal, policy)
+        prepared = prepare(leaf, policy, request)
+        if isinstance(prepared, Decision):
+            return prepared
+        answer, cached = self.cache.lookup(prepared.name)
+        anchors = self.anchors.for_name(prepared.name)
+        return conclude(prepared, answer, anchors, self._clock(), cached=cached, cui_key=self.cui_key)
+
+    def _policy_changed(self, outcome: Policy | PolicyError) -> None:
+        if isinstance(outcome, PolicyError):
+            self.metrics.policy_reloads.labels("broken").inc()
+            self.metrics.policy_broken.set(1)
+            self.log.error("policy not replaced: the file cannot be used", problems=outcome.problems)
+        else:
+            self.metrics.policy_reloads.labels("loaded").inc()
+            self.metrics.policy_broken.set(0)
+            self.log.info("policy loaded", rules=len(outcome.rules), digest=outcome.digest[:12])
+
+    def _housekeep(self) -> None:
+        rounds = 0
+        while not self._stop.wait(_HOUSEKEEPING_SECONDS):
+            try:
+                self._tidy(sweep=rounds % _SWEEP_EVERY == 0)
+            except Exception:
+                # Housekeeping must outlive any single failure of it.
+                self.log.exception("housekeeping failed")
+            rounds += 1
+
+    def _tidy(self, *, sweep: bool) -> None:
+        self.policies.refresh()
+        if self.anchors.refresh():
+            self.metrics.anchors.set(len(self.anchors))
+        if self.anchors.last_error != self._anchor_error:
+            self._anchor_error = self.anchors.last_error
+            if self._anchor_error:
+                self.log.error("anchors", error=self._anchor_error)
+        if self._log_file is not None:
+            self._log_file.reopen_if_moved()
+        if sweep:
+            self.metrics.sessions_swept.inc(sweep_sessions(self.config.session.directory, self.config.session.max_age))
+
+    def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request:
+            case {"op": "flush", "name": str(name)}:
+                try:
+                    normal = normalize(name.encode("utf-8"))
+                except Refused as refusal:
+                    raise ValueError(refusal.detail) from refusal
+                return {"flushed": self.cache.flush(normal, below=bool(request.get("below")))}
+            case {"op": "flush"} if "name" not in request:
+                return {"flushed": self.cache.flush()}
+            case {"op": "status"}:
+                return self.status()
+        raise ValueError(f"op {request.get('op')!r} is not known; flush or status is expected")
+
+    def status(self) -> dict[str, Any]:
+        """What is in force, for `dane-radius status`."""
+        policy = self.policies.current
+        error = self.policies.last_error
+        counts = self.cache.counts
+        return {
+            "version": __version__,
+            "started": self.started.isoformat(timespec="seconds"),
+            "policy": {
+                "file": policy.source,
+                "digest": policy.digest[:12],
+                "rules": len(policy.rules),
+                "mode": "monitor" if policy.monitor else "enforce",
+                "problems": error.problems if error else [],
+            },
+            "resolver": str(self.config.resolver.build()),
+            "anchors": {"count": len(self.anchors), "error": self.anchors.last_error},
+            "cache": {
+                "names": len(self.cache),
+                "hits": counts.hits,
+                "misses": counts.misses,
+                "waiting": self.cache.waiting,
+            },
+        }
+
+
+def sweep_sessions(directory: str, max_age: float) -> int:
+    """Remove TLS session files older than `max_age` seconds; returns how many went.
+
+    FreeRADIUS never removes them itself: those of handshakes that were given up, and the `.vps` files that it writes
+    after the decision.
+    """
+    removed = 0
+    horizon = time.time() - max_age
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return 0
+    for entry in entries:
+        if not entry.name.endswith((".asn1", ".vps")):
+            continue
+        try:
+            if entry.stat(follow_symlinks=False).st_mtime < horizon:
+                os.unlink(entry.path)
+                removed += 1
+        except OSError:
+            continue
+    return removed
+
+
+def make_logger_for_errors() -> Logger:
+    """A logger to stderr, for what goes wrong before the configured log can be opened."""
+    from dane_radius.config import LogConfig
+
+    return open_log(LogConfig(destination="stderr", format="text"))[0]

@@ -1,0 +1,93 @@
+"""The client certificate out of a TLS session that FreeRADIUS wrote down.
+
+With `cache { persist_dir = ... }` FreeRADIUS stores each new session as OpenSSL's DER SSL_SESSION, which holds
+the peer's leaf certificate in context tag [3]. Those bytes prove which key was on the line; every
+`TLS-Client-Cert-*` attribute is a string that the certificate's issuer chose.
+
+The file also holds the session's master secret: it is read into memory, and nothing but the certificate leaves here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from dane_radius import der
+from dane_radius.reasons import ReasonCode, Refused
+
+# An SSL_SESSION is a few hundred octets plus the leaf; OpenSSL's default limit for a whole chain is 100 KiB.
+MAX_SESSION_OCTETS = 256 * 1024
+_PEER = der.context(3)
+
+
+def leaf_from_session(data: bytes) -> bytes:
+    """The DER of the peer's leaf certificate in an encoded SSL_SESSION.
+
+    Raises Refused: `session_file_malformed` or `session_without_certificate`.
+    """
+    try:
+        session = der.only(data, der.SEQUENCE, "SSL_SESSION")
+        peers = [element for element in der.children(data, session) if element.tag == _PEER]
+        if not peers:
+            raise Refused(ReasonCode.SESSION_WITHOUT_CERTIFICATE, "the TLS session holds no client certificate")
+        if len(peers) > 1:
+            raise der.DerError(f"SSL_SESSION: {len(peers)} peer elements, 1 expected")
+        certificate = der.expect(data, peers[0].content, peers[0].end, der.SEQUENCE, "peer certificate")
+        if certificate.end != peers[0].end:
+            raise der.DerError("SSL_SESSION: octets left over behind the peer certificate")
+        return certificate.whole(data)
+    except der.DerError as error:
+        raise Refused(ReasonCode.SESSION_FILE_MALFORMED, str(error)) from error
+
+
+def read_session_file(path: str, *, directory: str | None = None, remove: bool = True) -> bytes:
+    """The leaf certificate from the session file at `path`.
+
+    FreeRADIUS creates the file with mode 0200 and opens it up only after the EAP method has accepted; as its owner
+    we may do so before. `directory` is the one folder that session files may come from: a path that leads
+    elsewhere is refused unread. With `remove`, the file is gone afterwards, so that the session cannot be
+    resumed and its master secret does not stay behind.
+
+    Raises Refused: `session_file_missing`, `_unreadable`, `_malformed`, `session_without_certificate`.
+    """
+    if not path:
+        raise Refused(
+            ReasonCode.SESSION_FILE_MISSING,
+            "FreeRADIUS named no session file (TLS-Cache-Filename); is `cache { persist_dir }` set in its eap module?",
+        )
+    if directory is not None and os.path.dirname(path) != directory:
+        raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}")
+    try:
+        data = _read_owned(path)
+    except FileNotFoundError as error:
+        raise Refused(ReasonCode.SESSION_FILE_MISSING, f"{path}: no such file") from error
+    except OSError as error:
+        raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path}: {error.strerror}") from error
+    finally:
+        if remove:
+            remove_session(path)
+    return leaf_from_session(data)
+
+
+def _read_owned(path: str) -> bytes:
+    os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not a regular file")
+        if status.st_size > MAX_SESSION_OCTETS:
+            raise Refused(
+                ReasonCode.SESSION_FILE_MALFORMED,
+                f"{path}: {status.st_size} octets, at most {MAX_SESSION_OCTETS} expected",
+            )
+        return os.read(descriptor, MAX_SESSION_OCTETS)
+    finally:
+        os.close(descriptor)
+
+
+def remove_session(path: str) -> None:
+    """Remove a session file; one that is gone already is fine."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)

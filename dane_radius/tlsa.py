@@ -1,0 +1,163 @@
+"""TLSA records: which are usable, which count under digest agility, and what they match.
+
+RFC 6698 for the record, RFC 7671 for how it is to be read, RFC 7218 for the names. Pure functions over bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Usage(IntEnum):
+    """Certificate usage (RFC 6698 section 2.1.1, acronyms of RFC 7218); 4 is draft-wilson-dane-pkix-cd, unassigned."""
+
+    PKIX_TA = 0
+    PKIX_EE = 1
+    DANE_TA = 2
+    DANE_EE = 3
+    PKIX_CD = 4
+
+
+class Selector(IntEnum):
+    """What is compared (RFC 6698 section 2.1.2)."""
+
+    CERT = 0
+    SPKI = 1
+
+
+class MatchingType(IntEnum):
+    """How it is compared (RFC 6698 section 2.1.3)."""
+
+    FULL = 0
+    SHA2_256 = 1
+    SHA2_512 = 2
+
+
+_DIGESTS = {MatchingType.SHA2_256: hashlib.sha256, MatchingType.SHA2_512: hashlib.sha512}
+_DIGEST_OCTETS = {MatchingType.SHA2_256: 32, MatchingType.SHA2_512: 64}
+
+# Strongest first (RFC 7671 section 9). Full(0) is not a digest: it always counts.
+DIGEST_PREFERENCE = (MatchingType.SHA2_512, MatchingType.SHA2_256)
+
+# The smallest certificate or SubjectPublicKeyInfo that can exist is an Ed25519 key's: 44 octets.
+_MIN_FULL_OCTETS = 44
+
+
+@dataclass(frozen=True, slots=True)
+class TlsaRecord:
+    """One TLSA record, any numbers: a record that this software cannot use must still be shown to a person."""
+
+    usage: int
+    selector: int
+    matching_type: int
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"{self.usage} {self.selector} {self.matching_type} {self.data.hex()}"
+
+    @property
+    def short(self) -> str:
+        """As `str`, with long data cut: for logs and terminals."""
+        data = self.data.hex()
+        return f"{self.usage} {self.selector} {self.matching_type} {data if len(data) <= 24 else data[:24] + '…'}"
+
+    @classmethod
+    def from_text(cls, text: str) -> TlsaRecord:
+        """Parse the presentation format of RFC 6698 section 2.2. Raises ValueError that says what is expected."""
+        parts = text.split()
+        if len(parts) < 4:
+            raise ValueError(f"{text!r}: usage, selector, matching type and hexadecimal data expected")
+        try:
+            numbers = [int(part) for part in parts[:3]]
+            data = bytes.fromhex("".join(parts[3:]))
+        except ValueError as error:
+            raise ValueError(f"{text!r}: three numbers and hexadecimal data expected ({error})") from error
+        if any(not 0 <= number <= 255 for number in numbers):
+            raise ValueError(f"{text!r}: numbers from 0 to 255 expected")
+        usage, selector, matching_type = numbers
+        return cls(usage, selector, matching_type, data)
+
+
+def unusable_reason(record: TlsaRecord, *, allow_pkix_cd: bool = False) -> str | None:
+    """Why a record cannot be used, or None. Each is judged by itself (RFC 6698 section 4.1, RFC 7671 section 10.3)."""
+    usages = 5 if allow_pkix_cd else 4
+    if record.usage >= usages:
+        if record.usage == Usage.PKIX_CD:
+            return "usage 4 (PKIX-CD) is not assigned and policy does not opt in"
+        return f"unknown usage {record.usage}"
+    if record.selector not in (Selector.CERT, Selector.SPKI):
+        return f"unknown selector {record.selector}"
+    if record.matching_type == MatchingType.FULL:
+        if len(record.data) < _MIN_FULL_OCTETS or record.data[0] != 0x30:
+            what = "certificate" if record.selector == Selector.CERT else "public key"
+            return f"{len(record.data)} octets that are no DER {what}"
+        return None
+    if record.matching_type not in _DIGEST_OCTETS:
+        return f"unknown matching type {record.matching_type}"
+    expected = _DIGEST_OCTETS[MatchingType(record.matching_type)]
+    if len(record.data) != expected:
+        return f"digest of {len(record.data)} octets, {expected} expected"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A TLSA RRset sorted into what counts and what does not, each with its reason."""
+
+    usable: tuple[TlsaRecord, ...]
+    set_aside: tuple[tuple[TlsaRecord, str], ...]
+
+
+def select(records: Iterable[TlsaRecord], *, allow_pkix_cd: bool = False) -> Selection:
+    """Drop the unusable records, then apply digest agility (RFC 7671 section 9).
+
+    For each usage and selector, Full(0) records and those of the strongest published digest count. A weaker digest
+    beside a stronger one is set aside even if it would match.
+    """
+    usable: list[TlsaRecord] = []
+    set_aside: list[tuple[TlsaRecord, str]] = []
+    for record in dict.fromkeys(records):
+        reason = unusable_reason(record, allow_pkix_cd=allow_pkix_cd)
+        if reason is None:
+            usable.append(record)
+        else:
+            set_aside.append((record, reason))
+    strongest: dict[tuple[int, int], int] = {}
+    for digest in reversed(DIGEST_PREFERENCE):
+        for record in usable:
+            if record.matching_type == digest:
+                strongest[record.usage, record.selector] = digest
+    counted = []
+    for record in usable:
+        best = strongest.get((record.usage, record.selector))
+        if record.matching_type == MatchingType.FULL or record.matching_type == best:
+            counted.append(record)
+        else:
+            set_aside.append(
+                (record, f"a stronger digest (matching type {best}) is published for this usage and selector")
+            )
+    return Selection(tuple(counted), tuple(set_aside))
+
+
+def association(certificate: bytes, spki: bytes, selector: int, matching_type: int) -> bytes:
+    """The certificate association data for a certificate (RFC 6698 section 2.1.4).
+
+    Raises ValueError for a selector or matching type that has no definition.
+    """
+    selected = {Selector.CERT: certificate, Selector.SPKI: spki}[Selector(selector)]
+    kind = MatchingType(matching_type)
+    return selected if kind == MatchingType.FULL else _DIGESTS[kind](selected).digest()
+
+
+def matches(record: TlsaRecord, certificate: bytes, spki: bytes) -> bool:
+    """Whether a usable record is the one for these exact bytes."""
+    return hmac.compare_digest(record.data, association(certificate, spki, record.selector, record.matching_type))
+
+
+def first_match(records: Sequence[TlsaRecord], certificate: bytes, spki: bytes) -> TlsaRecord | None:
+    """The first of `records` that matches, or None."""
+    return next((record for record in records if matches(record, certificate, spki)), None)

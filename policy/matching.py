@@ -1,0 +1,249 @@
+"""A policy ready for use: immutable, indexed by domain, and free of I/O. It runs in every authentication."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAC_AND_SSID = re.compile(r"(?:[0-9A-Fa-f]{2}[-:]?){5}[0-9A-Fa-f]{2}(?::(?P<ssid>.*))?\Z", re.DOTALL)
+
+
+class Strength(StrEnum):
+    """How a TLSA match may come about.
+
+    any: every usable record; no_ca: without trusting a public or foreign CA (usages 2, 3); pkix: with a valid chain
+    besides (usages 0, 1); dane_ee: the device's own key or certificate (usage 3).
+    """
+
+    ANY = "any"
+    NO_CA = "no_ca"
+    PKIX = "pkix"
+    DANE_EE = "dane_ee"
+
+    def allows(self, usage: int) -> bool:
+        """Whether a match by a record of this certificate usage is strong enough."""
+        return usage in _USAGES[self]
+
+
+_USAGES = {
+    Strength.ANY: frozenset({0, 1, 2, 3, 4}),
+    Strength.NO_CA: frozenset({2, 3}),
+    Strength.PKIX: frozenset({0, 1}),
+    Strength.DANE_EE: frozenset({3}),
+}
+
+
+class Standing(StrEnum):
+    """How the operator regards a known device."""
+
+    NORMAL = "normal"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What the NAS says about the place where a device asks. Untrusted as to the device, trusted as to the NAS."""
+
+    ssid: str | None = None
+    nas_identifier: str | None = None
+    nas_address: str | None = None
+    nas_port_type: str | None = None
+    calling_station_id: str | None = None
+    wants_cui: bool = False
+
+    @property
+    def wired(self) -> bool:
+        return self.nas_port_type in ("Ethernet", "15")
+
+
+def ssid_of(called_station_id: str | None) -> str | None:
+    """The SSID in a Called-Station-Id of the form `00-10-A4-23-19-C0:SSID` (RFC 3580 section 3.20), or None."""
+    if not called_station_id:
+        return None
+    match = _MAC_AND_SSID.match(called_station_id)
+    return (match["ssid"] or None) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A named place, compiled from the policy file."""
+
+    name: str
+    ssids: tuple[re.Pattern[str], ...] | None
+    nas_identifiers: tuple[re.Pattern[str], ...]
+    nas_networks: tuple[IpNetwork, ...]
+    checks_nas: bool
+    wired: bool | None
+
+    def matches(self, request: RequestFacts) -> bool:
+        if self.wired is not None and request.wired != self.wired:
+            return False
+        if self.ssids is not None and not any(p.match(request.ssid or "") for p in self.ssids):
+            return False
+        return not self.checks_nas or self._matches_nas(request)
+
+    def _matches_nas(self, request: RequestFacts) -> bool:
+        if request.nas_identifier and any(p.match(request.nas_identifier) for p in self.nas_identifiers):
+            return True
+        if not request.nas_address or not self.nas_networks:
+            return False
+        address = _address(request.nas_address)
+        return address is not None and any(address in network for network in self.nas_networks)
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The access that a rule gives. Times are seconds."""
+
+    vlan: int | str | None = None
+    filter_id: str | None = None
+    nas_filter_rules: tuple[str, ...] = ()
+    session_timeout: int = 28800
+    idle_timeout: int | None = None
+    reauthenticate: bool = True
+    class_: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, compiled. `grant` is None for a rule that denies."""
+
+    name: str
+    patterns: tuple[str, ...]
+    networks: tuple[Network, ...] | None
+    require: Strength
+    allow_pkix_cd: bool
+    monitor: bool
+    grant: Grant | None
+
+    def serves(self, request: RequestFacts) -> bool:
+        return self.networks is None or any(network.matches(request) for network in self.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a policy says about a name at a place, before the DNS is asked.
+
+    `rule` is None when no rule covers the name (`named` False), or none of those that do covers the place
+    (`named` True).
+    """
+
+    rule: Rule | None
+    named: bool
+    standing: Standing = Standing.NORMAL
+    grant: Grant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityPattern:
+    """A pattern for device names: `*` within a label, `**` as the leftmost label for one or more labels."""
+
+    text: str
+    suffix: str
+    labels: tuple[re.Pattern[str] | None, ...]
+    deep: bool
+
+    @classmethod
+    def compile(cls, text: str) -> IdentityPattern:
+        labels = text.split(".")
+        fixed = len(labels)
+        while fixed > 0 and "*" not in labels[fixed - 1]:
+            fixed -= 1
+        deep = labels[0] == "**"
+        variable = labels[1:fixed] if deep else labels[:fixed]
+        return cls(text, ".".join(labels[fixed:]), tuple(_glob(label) for label in variable), deep)
+
+    def matches(self, name: str) -> bool:
+        if not self.suffix:
+            return False
+        if not self.labels and not self.deep:
+            return name == self.suffix
+        if not name.endswith("." + self.suffix):
+            return False
+        rest = name[: -len(self.suffix) - 1].split(".")
+        if self.deep:
+            if len(rest) <= len(self.labels):
+                return False
+            rest = rest[len(rest) - len(self.labels) :]
+        elif len(rest) != len(self.labels):
+            return False
+        return all(p is None or p.match(label) for p, label in zip(self.labels, rest, strict=True))
+
+
+def _glob(label: str) -> re.Pattern[str] | None:
+    return None if label == "*" else compile_glob(label)
+
+
+def compile_glob(text: str) -> re.Pattern[str]:
+    """A whole-string pattern in which `*` stands for any characters, and everything else for itself."""
+    return re.compile(".*".join(re.escape(part) for part in text.split("*")) + r"\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    order: int
+    pattern: IdentityPattern
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A checked policy. `rules` are in the file's order; the first one that matches name and place decides."""
+
+    rules: tuple[Rule, ...]
+    monitor: bool = False
+    ttl_factor: int = 12
+    minimum_session: int = 60
+    quarantine: tuple[IdentityPattern, ...] = ()
+    quarantine_grant: Grant | None = None
+    source: str = "(none)"
+    digest: str = ""
+    _index: dict[str, list[_Indexed]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for order, rule in enumerate(self.rules):
+            for text in rule.patterns:
+                pattern = IdentityPattern.compile(text)
+                self._index.setdefault(pattern.suffix, []).append(_Indexed(order, pattern))
+
+    def _rules_for(self, name: str) -> list[Rule]:
+        """The rules whose identity covers `name`, in order. Costs one dictionary look-up per label of the name."""
+        found = set()
+        suffix = name
+        while True:
+            for entry in self._index.get(suffix, ()):
+                if entry.order not in found and entry.pattern.matches(name):
+                    found.add(entry.order)
+            _, dot, suffix = suffix.partition(".")
+            if not dot:
+                return [self.rules[order] for order in sorted(found)]
+
+    def selects(self, name: str) -> bool:
+        """Whether any rule speaks about this name, wherever it asks."""
+        return bool(self._rules_for(name))
+
+    def match(self, name: str, request: RequestFacts) -> Match:
+        """The rule for a name at a place, and the device's standing. No I/O, and nothing from the DNS is needed."""
+        rules = self._rules_for(name)
+        rule = next((rule for rule in rules if rule.serves(request)), None)
+        if rule is None:
+            return Match(None, named=bool(rules))
+        if rule.grant is not None and any(pattern.matches(name) for pattern in self.quarantine):
+            return Match(rule, True, Standing.QUARANTINED, self.quarantine_grant)
+        return Match(rule, True, Standing.NORMAL, rule.grant)
+
+    def is_monitored(self, rule: Rule | None) -> bool:
+        """Whether a refusal is only to be reported. Without a rule, the global mode decides."""
+        return self.monitor if rule is None else self.monitor or rule.monitor
