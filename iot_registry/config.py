@@ -232,7 +232,5 @@ def load(path: Path | None, overrides: dict[str, dict[str, Any]] | None = None) 
         raise ConfigurationError(f"{where}: {key}: {first['msg']}{found}") from None
     given_tls = [settings.tls.certificate, settings.tls.key, settings.tls.anchor]
     if any(given_tls) and not all(given_tls):
-        raise ConfigurationError(
-            f"{where}: tls: certificate, key and anchor belong together: give all three or none"
-        )
+        raise ConfigurationError(f"{where}: tls: certificate, key and anchor belong together: give all three or none")
     return settings

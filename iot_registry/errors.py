@@ -70,7 +70,7 @@ HTTP_STATUS: dict[Reason, int] = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - reads as what it says where it is raised
+class Refused(Exception):
     """A request that the registry will not carry out. Nothing was written.
 
     detail: one sentence for a person: what was found and what is expected.

@@ -107,9 +107,7 @@ def read_since(session: Session, since: int, domain_id: int | None = None) -> Ba
             f"the last change is {last}, found since={since}; start again from /v1/snapshot",
             field="since",
         )
-    statement = (
-        select(Change, Domain.name).join(Domain, Domain.id == Change.domain_id).where(Change.seq > since)
-    )
+    statement = select(Change, Domain.name).join(Domain, Domain.id == Change.domain_id).where(Change.seq > since)
     if domain_id is not None:
         statement = statement.where(Change.domain_id == domain_id)
     rows = session.execute(statement.order_by(Change.seq).limit(MAX_BATCH)).all()
@@ -142,9 +140,7 @@ def snapshot(session: Session, domain_id: int | None = None) -> dict[str, Any]:
         names = names.where(Device.domain_id == domain_id)
     return {
         "seq": last_seq(session),
-        "anchors": [
-            {"domain": domain, **anchor_payload(authority)} for authority, domain in session.execute(anchors)
-        ],
+        "anchors": [{"domain": domain, **anchor_payload(authority)} for authority, domain in session.execute(anchors)],
         "names": list(session.scalars(names)),
     }
 

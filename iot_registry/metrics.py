@@ -29,9 +29,7 @@ RECONCILED = Counter(
     ["kind"],
     registry=REGISTRY,
 )
-OUTBOX_PENDING = Gauge(
-    "iot_registry_outbox_pending", "Outbox entries that wait for the DNS.", registry=REGISTRY
-)
+OUTBOX_PENDING = Gauge("iot_registry_outbox_pending", "Outbox entries that wait for the DNS.", registry=REGISTRY)
 OUTBOX_OLDEST_SECONDS = Gauge(
     "iot_registry_outbox_oldest_seconds", "Age of the oldest outbox entry; 0: none.", registry=REGISTRY
 )
@@ -44,9 +42,7 @@ ENROLLMENTS = Counter(
     ["kind", "result"],
     registry=REGISTRY,
 )
-REFUSALS = Counter(
-    "iot_registry_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY
-)
+REFUSALS = Counter("iot_registry_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY)
 REQUEST_SECONDS = Histogram(
     "iot_registry_request_seconds",
     "Time to answer, by kind of endpoint.",

@@ -41,9 +41,7 @@ def label(text: str, field: str) -> str:
     """One host-name label (letters, digits, hyphens; 1 to 63), in lower case. Raises Refused."""
     lowered = text.lower()
     if not text.isascii() or not _LDH.match(lowered):
-        raise _invalid(
-            field, text, "one DNS label: letters a-z, digits and inner hyphens, 1 to 63 characters"
-        )
+        raise _invalid(field, text, "one DNS label: letters a-z, digits and inner hyphens, 1 to 63 characters")
     if lowered[2:4] == "--" and not lowered.startswith("xn--"):
         raise _invalid(field, text, "no '--' in the third and fourth place (RFC 5891 section 4.2.3.1)")
     return lowered

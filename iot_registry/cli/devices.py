@@ -51,9 +51,7 @@ def request(model: type[DeviceCreate], data: dict[str, Any]) -> DeviceCreate:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise Refused(
-            Reason.INVALID_FIELD, f"{first['msg']}, found {first['input']!r}", field=field
-        ) from None
+        raise Refused(Reason.INVALID_FIELD, f"{first['msg']}, found {first['input']!r}", field=field) from None
 
 
 @click.group()
@@ -93,9 +91,7 @@ def _print_created(created: DeviceCreated, as_json: bool) -> None:
 @click.option("--type", "type_", help="Kind of device: the second label of its name (camera, lock, ...).")
 @click.option("--domain", help="Identity domain. Default: the registry's first.")
 @click.option("--mud-url", help="https URL of the device's MUD file (RFC 8520); goes into the certificate.")
-@click.option(
-    "--profile", type=click.Choice([p.value for p in Profile]), help="TLSA record. Default: the domain's."
-)
+@click.option("--profile", type=click.Choice([p.value for p in Profile]), help="TLSA record. Default: the domain's.")
 @click.option("--token/--no-token", default=True, help="Make a one-time enrollment token (default).")
 @settings_options
 @json_option
@@ -121,9 +117,7 @@ def add(
     if names.DEVICE_LABEL in label.split("."):
         parsed = names.parse_device(label)
         if type_ not in (None, parsed.type) or domain not in (None, parsed.domain):
-            raise click.UsageError(
-                "the whole name is given: --type and --domain must agree with it or be left out"
-            )
+            raise click.UsageError("the whole name is given: --type and --domain must agree with it or be left out")
         label, type_, domain = parsed.label, parsed.type, parsed.domain
     if type_ is None:
         raise click.UsageError("--type is needed, unless LABEL is the whole name")
@@ -316,9 +310,7 @@ def restore(name: str, wait: float, settings: Settings, as_json: bool) -> None:
 @device.command()
 @click.argument("name")
 @click.argument("domain")
-@click.option(
-    "--immediate", is_flag=True, help="Withdraw the old name now, not once the device has its new one."
-)
+@click.option("--immediate", is_flag=True, help="Withdraw the old name now, not once the device has its new one.")
 @settings_options
 @json_option
 def rehome(name: str, domain: str, immediate: bool, settings: Settings, as_json: bool) -> None:

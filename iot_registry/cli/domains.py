@@ -87,9 +87,7 @@ def add_domain(
     if as_json:
         print_json(created.model_dump(mode="json"))
         return
-    people.print(
-        f"{created.domain.name}: issuing CA {created.domain.issuing_ca_aki}, zone {created.domain.zone}"
-    )
+    people.print(f"{created.domain.name}: issuing CA {created.domain.issuing_ca_aki}, zone {created.domain.zone}")
     for record in created.ds:
         people.print(f"DS for the parent zone: {record}")
     for task in created.todo:

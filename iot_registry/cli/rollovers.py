@@ -90,9 +90,7 @@ def start(
             for record in view.ds:
                 click.echo(record)
         else:
-            people.print(
-                "No signer is configured: make new DNSSEC keys by hand and replace the parent's DS records."
-            )
+            people.print("No signer is configured: make new DNSSEC keys by hand and replace the parent's DS records.")
 
 
 def _run(registry: Registry, number: int, target: Path, progress: Progress) -> None:

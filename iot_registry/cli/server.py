@@ -26,12 +26,8 @@ from iot_registry.service import status as status_service
 from iot_registry.signer import knot_text
 from iot_registry.store.models import AuthorityKind, Domain
 
-LISTEN = click.option(
-    "--listen", metavar="HOST:PORT", help="Address of the HTTPS server. Default: 127.0.0.1:8443"
-)
-DOMAIN = click.option(
-    "--domain", help="The first identity domain, made if the registry is new. Default: home.example"
-)
+LISTEN = click.option("--listen", metavar="HOST:PORT", help="Address of the HTTPS server. Default: 127.0.0.1:8443")
+DOMAIN = click.option("--domain", help="The first identity domain, made if the registry is new. Default: home.example")
 
 
 @click.command()
@@ -167,9 +163,7 @@ def dns_config(settings: Settings, kind: str, output: Path, as_json: bool) -> No
     people.print(f"Start it with: {start}")
 
 
-def _write_dns(
-    folder: Path, kind: str, settings: Settings, key: tsig.TsigKey, zones: list[str]
-) -> list[Path]:
+def _write_dns(folder: Path, kind: str, settings: Settings, key: tsig.TsigKey, zones: list[str]) -> list[Path]:
     from iot_registry.pki.keys import write_private
 
     server = parse_endpoint(settings.publication.server)

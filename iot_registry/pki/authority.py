@@ -90,9 +90,7 @@ def issuing(
         _builder(_subject(f"Device CA {generation} of {domain}"), root.subject, key, now, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(key_usage(ca=True), critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         .add_extension(
             x509.NameConstraints(
                 permitted_subtrees=[x509.DNSName(names.identity_root(domain))], excluded_subtrees=None
@@ -123,9 +121,7 @@ def server_leaf(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(key_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(anchor_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(anchor_key.public_key()), critical=False)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .sign(anchor_key, hashes.SHA256())
     )

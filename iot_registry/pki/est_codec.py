@@ -25,9 +25,7 @@ def decode_body(body: bytes) -> bytes:
     """The bytes of a base64 body. White space may stand anywhere (RFC 8951 section 3.1). Raises Refused."""
     compact = _WHITESPACE.sub(b"", body)
     if not compact:
-        raise Refused(
-            Reason.BAD_ENCODING, "the body is empty, expected a base64 PKCS #10 request", field="csr"
-        )
+        raise Refused(Reason.BAD_ENCODING, "the body is empty, expected a base64 PKCS #10 request", field="csr")
     try:
         return base64.b64decode(compact, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -53,12 +53,8 @@ def device_certificate(
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=not short)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     if mud_url:
-        builder = builder.add_extension(
-            x509.UnrecognizedExtension(MUD_URL_OID, _ia5_string(mud_url)), critical=False
-        )
+        builder = builder.add_extension(x509.UnrecognizedExtension(MUD_URL_OID, _ia5_string(mud_url)), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())

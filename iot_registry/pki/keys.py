@@ -58,18 +58,14 @@ def load(path: Path, passphrase: bytes | None = None) -> ec.EllipticCurvePrivate
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot read the private key: {error.strerror}") from None
     if mode & 0o077:
-        raise ConfigurationError(
-            f"{path}: mode is {mode & 0o777:04o}, expected 0600: others can read this key"
-        )
+        raise ConfigurationError(f"{path}: mode is {mode & 0o777:04o}, expected 0600: others can read this key")
     encrypted = b"ENCRYPTED" in pem
     if encrypted and not passphrase:
         raise ConfigurationError(f"{path}: the key has a passphrase, and none is configured for it")
     try:
         key = serialization.load_pem_private_key(pem, passphrase if encrypted else None)
     except (ValueError, TypeError):
-        raise ConfigurationError(
-            f"{path}: not a PKCS #8 key in PEM form, or the passphrase is wrong"
-        ) from None
+        raise ConfigurationError(f"{path}: not a PKCS #8 key in PEM form, or the passphrase is wrong") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigurationError(f"{path}: found another kind of key, expected P-256")
     return key

@@ -107,9 +107,7 @@ def certificates_of(session: Session, device_ids: Sequence[int]) -> dict[int, li
     found: dict[int, list[Certificate]] = {}
     for start in range(0, len(device_ids), ROUND_SIZE):
         part = device_ids[start : start + ROUND_SIZE]
-        statement = select(Certificate).where(
-            Certificate.device_id.in_(part), Certificate.status.in_(PUBLISHED_STATES)
-        )
+        statement = select(Certificate).where(Certificate.device_id.in_(part), Certificate.status.in_(PUBLISHED_STATES))
         for certificate in session.scalars(statement):
             found.setdefault(certificate.device_id, []).append(certificate)
     return found
@@ -128,16 +126,11 @@ def take(session: Session, now: dt.datetime, limit: int = ROUND_SIZE) -> list[Jo
     if not ids:
         return []
     entries: dict[int, list[OutboxEntry]] = {}
-    for entry in session.scalars(
-        select(OutboxEntry).where(OutboxEntry.device_id.in_(ids)).order_by(OutboxEntry.id)
-    ):
+    for entry in session.scalars(select(OutboxEntry).where(OutboxEntry.device_id.in_(ids)).order_by(OutboxEntry.id)):
         entries.setdefault(entry.device_id, []).append(entry)
     rows = session.execute(select(Device, Domain).join(Domain).where(Device.id.in_(ids)))
     certificates = certificates_of(session, ids)
-    jobs = [
-        _job(device, domain, entries[device.id], certificates.get(device.id, []), now)
-        for device, domain in rows
-    ]
+    jobs = [_job(device, domain, entries[device.id], certificates.get(device.id, []), now) for device, domain in rows]
     return sorted(jobs, key=lambda job: job.entries[0])
 
 
@@ -186,9 +179,7 @@ def settle(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:
 def postpone(session: Session, jobs: Sequence[Job], error: str, now: dt.datetime) -> None:
     """The attempt failed: try these again later, a little later each time."""
     ids = [entry for job in jobs for entry in job.entries]
-    attempts = (
-        session.scalar(select(func.max(OutboxEntry.attempts)).where(OutboxEntry.id.in_(ids[:500]))) or 0
-    )
+    attempts = session.scalar(select(func.max(OutboxEntry.attempts)).where(OutboxEntry.id.in_(ids[:500]))) or 0
     later = now + dt.timedelta(seconds=backoff(attempts))
     for start in range(0, len(ids), 500):
         session.execute(

@@ -187,9 +187,7 @@ class Publisher:
         for job in jobs:
             metrics.PUBLICATION_SECONDS.observe(max(0.0, (now - job.created_at).total_seconds()))
         metrics.PUBLICATIONS.labels("confirmed").inc(len(jobs))
-        log.info(
-            "publication.confirmed", zone=zone, names=len(jobs), first=jobs[0].name, change=jobs[0].event
-        )
+        log.info("publication.confirmed", zone=zone, names=len(jobs), first=jobs[0].name, change=jobs[0].event)
         self._on_settled()
 
     def _failed(self, zone: str, jobs: Sequence[Job], error: DnsError) -> None:
@@ -202,10 +200,7 @@ class Publisher:
     def housekeeping(self, now: dt.datetime) -> None:
         """Withdraw what has run out: old keys after their overlap, and expired certificates."""
         with self._database.read() as session:
-            due = (
-                session.scalars(_run_out(now).limit(1)).first()
-                or session.scalars(_leaving(now).limit(1)).first()
-            )
+            due = session.scalars(_run_out(now).limit(1)).first() or session.scalars(_leaving(now).limit(1)).first()
         if due is None:
             return
         with self._database.write() as session:

@@ -30,9 +30,7 @@ class Difference:
     unknown: frozenset[str]
 
 
-def compare(
-    served: Mapping[str, frozenset[str]], desired: Mapping[str, frozenset[str]], domain: str
-) -> Difference:
+def compare(served: Mapping[str, frozenset[str]], desired: Mapping[str, frozenset[str]], domain: str) -> Difference:
     """Pure. Only names below the domain's `_device` are the registry's to judge."""
     below = "." + names.identity_root(domain)
     wrong = frozenset(name for name, records in desired.items() if served.get(name, frozenset()) != records)
@@ -83,9 +81,7 @@ def _queue(session: Session, wrong: frozenset[str], now: dt.datetime) -> int:
     queued = 0
     for name in sorted(wrong):
         device = session.scalars(select(Device).where(Device.name == name)).one()
-        pending = session.scalars(
-            select(OutboxEntry.id).where(OutboxEntry.device_id == device.id).limit(1)
-        ).first()
+        pending = session.scalars(select(OutboxEntry.id).where(OutboxEntry.device_id == device.id).limit(1)).first()
         if pending is None:
             active = device.status == DeviceStatus.ACTIVE
             event = ChangeType.DEVICE_CHANGED if active else ChangeType.DEVICE_REVOKED

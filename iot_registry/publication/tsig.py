@@ -54,9 +54,7 @@ def load(path: Path) -> TsigKey:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot read the TSIG key: {error}") from None
     if mode & 0o007:
-        raise ConfigurationError(
-            f"{path}: mode is {mode & 0o777:04o}, expected 0600 or 0640: others can read it"
-        )
+        raise ConfigurationError(f"{path}: mode is {mode & 0o777:04o}, expected 0600 or 0640: others can read it")
     found = _ALGORITHM.search(text)
     if found and found["algorithm"].lower() != ALGORITHM:
         raise ConfigurationError(f"{path}: found algorithm {found['algorithm']}, expected {ALGORITHM}")
@@ -71,9 +69,7 @@ def load(path: Path) -> TsigKey:
     except binascii.Error:
         raise ConfigurationError(f"{path}: the TSIG secret is not base64") from None
     if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigurationError(
-            f"{path}: the secret has {len(secret)} bytes, at least {MIN_SECRET_BYTES} needed"
-        )
+        raise ConfigurationError(f"{path}: the secret has {len(secret)} bytes, at least {MIN_SECRET_BYTES} needed")
     return TsigKey(match["name"].lower().removesuffix("."), secret)
 
 

@@ -106,14 +106,10 @@ def create_key(
     principal.require(Scope.KEY_WRITE)
     domain_id = domain.id if domain else None
     if principal.domain_id is not None and domain_id != principal.domain_id:
-        raise Refused(
-            Reason.FORBIDDEN, "a key confined to a domain makes keys of that domain only", field="domain"
-        )
+        raise Refused(Reason.FORBIDDEN, "a key confined to a domain makes keys of that domain only", field="domain")
     missing = sorted(scopes - principal.scopes)
     if Scope.ADMIN not in principal.scopes and missing:
-        raise Refused(
-            Reason.FORBIDDEN, f"a key cannot give away what it lacks: {', '.join(missing)}", field="scopes"
-        )
+        raise Refused(Reason.FORBIDDEN, f"a key cannot give away what it lacks: {', '.join(missing)}", field="scopes")
     if expires_at is not None and expires_at <= now:
         raise Refused(Reason.INVALID_FIELD, "expires_at is in the past", field="expires_at")
     identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)

@@ -99,9 +99,7 @@ def _record(
 
 def singleton(session: Session, kind: AuthorityKind) -> Authority:
     """The root or the TLS server's anchor. Raises ConfigurationError before `init`."""
-    row = session.scalars(
-        select(Authority).where(Authority.kind == kind, Authority.retired_at.is_(None))
-    ).first()
+    row = session.scalars(select(Authority).where(Authority.kind == kind, Authority.retired_at.is_(None))).first()
     if row is None:
         raise ConfigurationError("the registry is not set up yet: run `iot-registry init`")
     return row

@@ -116,9 +116,7 @@ def restore(session: Session, principal: Principal, name: str, now: dt.datetime)
     return device
 
 
-def rehome(
-    session: Session, principal: Principal, name: str, target: str, immediate: bool, now: dt.datetime
-) -> Device:
+def rehome(session: Session, principal: Principal, name: str, target: str, immediate: bool, now: dt.datetime) -> Device:
     """Move a device to another domain; returns the device under its new name, which must enroll.
 
     The old name keeps working until the device has its new certificate, unless `immediate`.
@@ -180,8 +178,7 @@ def views(session: Session, devices: Sequence[Device]) -> list[DeviceView]:
     pending = set(session.scalars(select(OutboxEntry.device_id).where(OutboxEntry.device_id.in_(ids))))
     former_ids = [device.rehomed_from_id for device in devices if device.rehomed_from_id]
     former: dict[int, str] = {
-        row.id: row.name
-        for row in session.execute(select(Device.id, Device.name).where(Device.id.in_(former_ids)))
+        row.id: row.name for row in session.execute(select(Device.id, Device.name).where(Device.id.in_(former_ids)))
     }
     return [DeviceView(**_fields(device, device.id in pending, former)) for device in devices]
 
@@ -209,10 +206,7 @@ def detail(session: Session, principal: Principal, name: str, now: dt.datetime) 
     principal.require(Scope.DEVICE_READ)
     device = find(session, principal, name)
     rows = session.scalars(
-        select(Certificate)
-        .where(Certificate.device_id == device.id)
-        .order_by(Certificate.id.desc())
-        .limit(50)
+        select(Certificate).where(Certificate.device_id == device.id).order_by(Certificate.id.desc()).limit(50)
     )
     expires = session.scalar(
         select(func.max(Token.expires_at)).where(
@@ -242,9 +236,7 @@ def certificate_view(row: Certificate) -> CertificateView:
     )
 
 
-def export(
-    session: Session, principal: Principal, domain: str | None, now: dt.datetime
-) -> Iterator[dict[str, Any]]:
+def export(session: Session, principal: Principal, domain: str | None, now: dt.datetime) -> Iterator[dict[str, Any]]:
     """Every device in sight with its certificates, one at a time."""
     after: str | None = None
     while True:

@@ -63,9 +63,7 @@ class Enrollment:
         token.certificate_id = certificate.id
         return certificate
 
-    def _collect(
-        self, session: Session, device: Device, certificate_id: int | None, csr_der: bytes
-    ) -> Certificate:
+    def _collect(self, session: Session, device: Device, certificate_id: int | None, csr_der: bytes) -> Certificate:
         """The same request again after a 202 (RFC 7030 section 4.2.3). Any other use of a spent token is
         a replay."""
         certificate = session.get(Certificate, certificate_id) if certificate_id else None
@@ -114,9 +112,7 @@ class Enrollment:
             or row.authority.retired_at is not None
             or session.get_one(Device, row.device_id).status != DeviceStatus.ACTIVE
         ):
-            raise Refused(
-                Reason.UNAUTHENTICATED, "the client certificate is revoked, replaced, expired or not ours"
-            )
+            raise Refused(Reason.UNAUTHENTICATED, "the client certificate is revoked, replaced, expired or not ours")
         return row
 
     def issue(
@@ -189,9 +185,7 @@ class Enrollment:
         row = session.get_one(Certificate, certificate_id)
         device = session.get_one(Device, row.device_id, with_for_update=True)
         if row.status != CertificateStatus.PENDING or device.status != DeviceStatus.ACTIVE:
-            raise Refused(
-                Reason.CONFLICT, f"{device.name} was revoked, or asked for another certificate, meanwhile"
-            )
+            raise Refused(Reason.CONFLICT, f"{device.name} was revoked, or asked for another certificate, meanwhile")
         overlap = dt.timedelta(seconds=max(device.domain.ttl, self.settings.enrollment.overlap_seconds))
         for older in session.scalars(
             select(Certificate).where(
@@ -233,9 +227,7 @@ def _refuse_shared_key(session: Session, device: Device, request: VettedRequest)
 def live_rows(session: Session, device_id: int) -> list[Certificate]:
     return list(
         session.scalars(
-            select(Certificate).where(
-                Certificate.device_id == device_id, Certificate.status.in_(PUBLISHED_STATES)
-            )
+            select(Certificate).where(Certificate.device_id == device_id, Certificate.status.in_(PUBLISHED_STATES))
         )
     )
 

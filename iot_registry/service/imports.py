@@ -100,6 +100,4 @@ def _der(text: str) -> bytes:
             return x509.load_pem_x509_csr(text.encode()).public_bytes(Encoding.DER)
         return base64.b64decode("".join(text.split()), validate=True)
     except (ValueError, binascii.Error) as error:
-        raise Refused(
-            Reason.CSR_MALFORMED, f"not a PEM or base64 PKCS #10 request: {error}", field="csr"
-        ) from None
+        raise Refused(Reason.CSR_MALFORMED, f"not a PEM or base64 PKCS #10 request: {error}", field="csr") from None

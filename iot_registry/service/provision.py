@@ -46,9 +46,7 @@ def initialize(database: Database, store: authorities.KeyStore, settings: Settin
             request = DomainCreate(name=settings.registry.domain)
             domains.create(session, system, store, settings, request, now)
             made = True
-        elif (
-            session.scalars(select(Domain.id).where(Domain.name == settings.registry.domain)).first() is None
-        ):
+        elif session.scalars(select(Domain.id).where(Domain.name == settings.registry.domain)).first() is None:
             log.warning("registry.domain_missing", domain=settings.registry.domain)
     return made
 
@@ -80,13 +78,9 @@ def add_domain(
                 ds = signer.ds(domain.zone)
             except SignerError as error:
                 log.error("domain.zone_failed", zone=domain.zone, error=str(error))
-                raise Refused(
-                    Reason.UNAVAILABLE, f"the name server could not make zone {domain.zone}"
-                ) from None
+                raise Refused(Reason.UNAVAILABLE, f"the name server could not make zone {domain.zone}") from None
         else:
-            todo.append(
-                f"make the signed zone {domain.zone} (iot-registry dns-config --domain {domain.name})"
-            )
+            todo.append(f"make the signed zone {domain.zone} (iot-registry dns-config --domain {domain.name})")
         todo.append(f"put the DS records of {domain.zone} into its parent zone")
         todo.append(f"point {names.authority_host(domain.name)} (A, AAAA) at this registry")
         return DomainCreated(domain=domains.view(session, domain), admin_key=secret, ds=ds, todo=todo)

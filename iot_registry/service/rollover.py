@@ -224,9 +224,7 @@ class Runner:
         token, secret = bundles.create_token(
             session, device, now, self._settings.enrollment.token_hours, rollover_id=row.id
         )
-        bundle = bundles.encode(
-            self._settings, device.name, row.domain.name, secret, token.expires_at, self._anchor
-        )
+        bundle = bundles.encode(self._settings, device.name, row.domain.name, secret, token.expires_at, self._anchor)
         return json.dumps({"name": device.name, "bundle": bundle})
 
     def _note(self, number: int, **more: object) -> None:
@@ -306,9 +304,7 @@ def progress(session: Session, principal: Principal, domain_name: str) -> Progre
     """The domain's last rollover; None: there was none. Raises Refused."""
     principal.require(Scope.DOMAIN_READ)
     domain = find_domain(session, principal, domain_name)
-    row = session.scalars(
-        select(Rollover).where(Rollover.domain_id == domain.id).order_by(Rollover.id.desc())
-    ).first()
+    row = session.scalars(select(Rollover).where(Rollover.domain_id == domain.id).order_by(Rollover.id.desc())).first()
     if row is None:
         return None
     tokens = select(func.count(func.distinct(Token.device_id))).where(Token.rollover_id == row.id)

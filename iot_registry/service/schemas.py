@@ -18,9 +18,7 @@ _MUD_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!
 
 def _check_mud_url(url: str) -> str:
     if len(url) > MAX_MUD_URL or not _MUD_URL.match(url):
-        raise ValueError(
-            f"expected an https URL of at most {MAX_MUD_URL} plain characters, without query or fragment"
-        )
+        raise ValueError(f"expected an https URL of at most {MAX_MUD_URL} plain characters, without query or fragment")
     return url
 
 
@@ -76,9 +74,7 @@ class Empty(Request):
 
 class DomainCreate(Request):
     name: DomainName
-    zone: DomainName | None = Field(
-        None, description="The zone that holds the records; default: the domain itself."
-    )
+    zone: DomainName | None = Field(None, description="The zone that holds the records; default: the domain itself.")
     profile: Annotated[Profile, Field(strict=False)] | None = None
     ttl: Annotated[int, Field(ge=0, le=86400)] | None = None
 

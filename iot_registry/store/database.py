@@ -33,9 +33,7 @@ class Database:
             self.engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
             _prepare_sqlite(self.engine)
         elif self.backend == "postgresql":
-            self.engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8
-            )
+            self.engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8)
         else:
             raise ConfigurationError(f"database_url: found {self.backend}, expected sqlite or postgresql")
 
@@ -79,6 +77,4 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(
-            connection.get_execution_options().get("registry_begin", "BEGIN IMMEDIATE")
-        )
+        connection.exec_driver_sql(connection.get_execution_options().get("registry_begin", "BEGIN IMMEDIATE"))

@@ -35,9 +35,7 @@ def upgrade(database: Database) -> None:
         scripts = ScriptDirectory.from_config(config)
         found = MigrationContext.configure(connection).get_current_revision()
         if found and found not in {script.revision for script in scripts.walk_revisions()}:
-            raise ConfigurationError(
-                f"the database has schema {found}, unknown to this version: a newer one made it"
-            )
+            raise ConfigurationError(f"the database has schema {found}, unknown to this version: a newer one made it")
         if found != scripts.get_current_head():
             command.upgrade(config, "head")
         connection.commit()

@@ -98,9 +98,7 @@ async def show_device(request: web.Request) -> web.Response:
     return _answer(await context.read(lambda s: devices.detail(s, who, name, now())))
 
 
-async def _change_device(
-    request: web.Request, who: Principal, change: Callable[[Session], Device]
-) -> web.Response:
+async def _change_device(request: web.Request, who: Principal, change: Callable[[Session], Device]) -> web.Response:
     def work(session: Session) -> DeviceView:
         device = change(session)
         session.flush()
@@ -174,9 +172,7 @@ async def export_devices(request: web.Request) -> web.StreamResponse:
     def page(after: str | None) -> tuple[list[str], str | None]:
         with context.database.read() as session:
             found, following = devices.search(session, who, domain=domain, after=after, limit=200)
-            return [
-                devices.detail(session, who, view.name, now()).model_dump_json() for view in found
-            ], following
+            return [devices.detail(session, who, view.name, now()).model_dump_json() for view in found], following
 
     lines, after = await asyncio.to_thread(page, None)
     answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
@@ -226,9 +222,7 @@ async def create_key(request: web.Request) -> web.Response:
     who.require(Scope.KEY_WRITE)
     wanted = await body(request, KeyCreate)
     if wanted.expires_at is not None and wanted.expires_at.tzinfo is None:
-        raise Refused(
-            Reason.INVALID_FIELD, "expires_at has no time zone, expected RFC 3339", field="expires_at"
-        )
+        raise Refused(Reason.INVALID_FIELD, "expires_at has no time zone, expected RFC 3339", field="expires_at")
 
     def work(session: Session) -> KeyCreated:
         domain = domains.find_domain(session, who, wanted.domain) if wanted.domain else None
@@ -252,9 +246,7 @@ async def create_key(request: web.Request) -> web.Response:
 async def list_keys(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     query(request, set())
-    return _answer(
-        await context.read(lambda s: KeyList(keys=[key_view(key) for key in access.list_keys(s, who)]))
-    )
+    return _answer(await context.read(lambda s: KeyList(keys=[key_view(key) for key in access.list_keys(s, who)])))
 
 
 async def revoke_key(request: web.Request) -> web.Response:

@@ -122,16 +122,12 @@ def basic_credentials(request: web.Request) -> tuple[str, str]:
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
-            user, separator, password = (
-                base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
-            )
+            user, separator, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
         except (binascii.Error, UnicodeDecodeError):
             separator = ""
         if separator:
             return user, password
-    raise Refused(
-        Reason.UNAUTHENTICATED, "send the device's name and its one-time token by HTTP Basic authentication"
-    )
+    raise Refused(Reason.UNAUTHENTICATED, "send the device's name and its one-time token by HTTP Basic authentication")
 
 
 def query(request: web.Request, allowed: set[str]) -> dict[str, str]:
@@ -147,9 +143,7 @@ def query(request: web.Request, allowed: set[str]) -> dict[str, str]:
 def _storable(key: str, value: str) -> str:
     # No text in the database can hold these; PostgreSQL refuses to compare with them.
     if "\0" in value or any(0xD800 <= ord(character) <= 0xDFFF for character in value):
-        raise Refused(
-            Reason.INVALID_FIELD, f"query parameter {key} holds characters that are not text", field=key
-        )
+        raise Refused(Reason.INVALID_FIELD, f"query parameter {key} holds characters that are not text", field=key)
     return value
 
 
@@ -159,7 +153,5 @@ def integer(parameters: dict[str, str], key: str, default: int, low: int, high: 
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
-        raise Refused(
-            Reason.INVALID_FIELD, f"{key}: found {text[:40]!r}, expected {low} to {high}", field=key
-        )
+        raise Refused(Reason.INVALID_FIELD, f"{key}: found {text[:40]!r}, expected {low} to {high}", field=key)
     return int(text)

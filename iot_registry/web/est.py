@@ -56,9 +56,7 @@ async def simpleenroll(request: web.Request) -> web.Response:
     name = _domain_name(request)
     try:
         certificate = await context.write(
-            lambda s: context.enrollment.by_token(
-                s, domains.find_domain(s, _ANYONE, name), user, secret, csr, now()
-            )
+            lambda s: context.enrollment.by_token(s, domains.find_domain(s, _ANYONE, name), user, secret, csr, now())
         )
     except Refused as refused:
         if refused.reason is Reason.UNAUTHENTICATED:
@@ -74,9 +72,7 @@ async def simplereenroll(request: web.Request) -> web.Response:
     csr = await _csr(request)
     name = _domain_name(request)
     certificate = await context.write(
-        lambda s: context.enrollment.by_certificate(
-            s, domains.find_domain(s, _ANYONE, name), peer, csr, now()
-        )
+        lambda s: context.enrollment.by_certificate(s, domains.find_domain(s, _ANYONE, name), peer, csr, now())
     )
     return await _hand_out(context, certificate, "renewal")
 
@@ -116,9 +112,7 @@ async def _hand_out(context: Context, certificate: Certificate, kind: str) -> we
             await asyncio.sleep(wait)
     delivered = await context.write(lambda s: context.enrollment.deliver(s, certificate.id, now()))
     metrics.ENROLLMENTS.labels(kind, "issued").inc()
-    return _answer(
-        est_codec.certs_only([x509.load_der_x509_certificate(delivered.der)]), est_codec.CERTS_ONLY
-    )
+    return _answer(est_codec.certs_only([x509.load_der_x509_certificate(delivered.der)]), est_codec.CERTS_ONLY)
 
 
 def _later(wait: float | None) -> web.Response:
@@ -131,9 +125,7 @@ def _later(wait: float | None) -> web.Response:
 
 
 def _answer(body: bytes, media_type: str) -> web.Response:
-    return web.Response(
-        body=body, headers={"Content-Type": media_type, "Content-Transfer-Encoding": "base64"}
-    )
+    return web.Response(body=body, headers={"Content-Type": media_type, "Content-Transfer-Encoding": "base64"})
 
 
 def add_routes(app: web.Application) -> None:

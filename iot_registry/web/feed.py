@@ -28,9 +28,7 @@ async def changes(request: web.Request) -> web.StreamResponse:
     wait = integer(parameters, "wait", 0, 0, MAX_WAIT_SECONDS)
     with metrics.FEED_CONSUMERS.track_inprogress():
         batch = await _next(context, who, since, wait)
-    return web.json_response(
-        {"changes": batch.changes, "next": batch.next}, headers={"Cache-Control": "no-store"}
-    )
+    return web.json_response({"changes": batch.changes, "next": batch.next}, headers={"Cache-Control": "no-store"})
 
 
 def _resume(request: web.Request, since: int) -> int:

@@ -213,9 +213,7 @@ def _paths() -> _Json:
             )
         },
         "/v1/snapshot": {
-            "get": _operation(
-                "Where to start following the feed", _content(_ref(schemas.Snapshot)), scope="feed:read"
-            )
+            "get": _operation("Where to start following the feed", _content(_ref(schemas.Snapshot)), scope="feed:read")
         },
         "/v1/audit": {
             "get": _operation(
@@ -228,9 +226,7 @@ def _paths() -> _Json:
                 ],
             )
         },
-        "/v1/status": {
-            "get": _operation("Counts and lag", _content(_ref(schemas.StatusView)), scope="device:read")
-        },
+        "/v1/status": {"get": _operation("Counts and lag", _content(_ref(schemas.StatusView)), scope="device:read")},
     }
 
 

@@ -40,9 +40,7 @@ def response(refused: Refused) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if refused.retry_after is not None:
         headers["Retry-After"] = str(refused.retry_after)
-    return web.json_response(
-        body, status=refused.status, content_type="application/problem+json", headers=headers
-    )
+    return web.json_response(body, status=refused.status, content_type="application/problem+json", headers=headers)
 
 
 def from_validation(error: ValidationError, prefix: str = "") -> Refused:

@@ -21,9 +21,7 @@ async def authority(request: web.Request) -> web.Response:
     if len(aki) > 128:
         raise Refused(Reason.NOT_FOUND, "no CA with this key identifier")
     row = await request.app[CONTEXT].read(lambda s: authorities.by_key_identifier(s, aki))
-    return web.Response(
-        text=row.pem, content_type="application/x-pem-file", headers={"Cache-Control": "max-age=300"}
-    )
+    return web.Response(text=row.pem, content_type="application/x-pem-file", headers={"Cache-Control": "max-age=300"})
 
 
 async def provisioning(request: web.Request) -> web.Response:
