@@ -1,0 +1,130 @@
+"""One site for the tests of this folder: a signed zone, a validating resolver, and a RADIUS server that decides."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.eap import EapResult, authenticate, write_peer_config
+from tests.harness.freeradius import FreeRadius
+from tests.harness.knot import Knot, Zone
+from tests.harness.pki import Authority, Identity, authority
+from tests.harness.unbound import Unbound
+
+pytestmark = pytest.mark.daemons
+
+ZONE = "iot.example"
+PLAIN_ZONE = "plain.example"
+POLICY = """\
+version: 1
+networks:
+  house: {ssid: [iot, "iot-*"]}
+  cellar: {nas: ["switch-*", 192.0.2.0/24]}
+rules:
+  - name: quarantined-vendor
+    identity: ["*.blocked._device.iot.example"]
+    deny: true
+  - name: strong
+    identity: ["*.lock._device.iot.example"]
+    require: dane_ee
+    grant: {vlan: 7, session_timeout: 1h}
+  - name: watched
+    identity: ["*.watched._device.iot.example"]
+    mode: monitor
+    grant: {vlan: 99}
+  - name: house-only
+    identity: ["*.house._device.iot.example"]
+    networks: [house]
+    grant: {vlan: 10}
+  - name: cellar-only
+    identity: ["*.cellar._device.iot.example"]
+    networks: [cellar]
+    grant: {vlan: 11}
+  - name: everything
+    identity: ["**._device.iot.example", "**.plain.example"]
+    grant:
+      vlan: 42
+      filter_id: iot-default
+      nas_filter_rules: ["permit in udp from any to any 53", "deny in ip from any to any"]
+      session_timeout: 8h
+      idle_timeout: 10m
+      class: cameras
+"""
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Site:
+    """The running daemons, a CA that the server knows, and how to try to get in."""
+
+    folder: Path
+    knot: Knot
+    unbound: Unbound
+    radius: FreeRadius
+    ca: Authority
+    _peers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def name(self, group: str = "camera", zone: str = ZONE) -> str:
+        """A device name that no other test uses."""
+        return f"d{next(_numbers)}.{group}._device.{zone}"
+
+    def publish(self, name: str, *records: Any, ttl: int = 60, zone: str = ZONE) -> None:
+        for record in records:
+            self.knot.add_tlsa(zone, name, str(record), ttl)
+
+    def peer(self, device: Identity, identity: str = "anonymous@example.org", tls: str = "1.3") -> Path:
+        return write_peer_config(
+            self.folder / "peers",
+            device,
+            identity=identity,
+            server_ca=self.radius.server_ca_file,
+            tls=tls,
+            name=f"p{next(self._peers)}",
+        )
+
+    def authenticate(self, device: Identity, *, tls: str = "1.3", **options: Any) -> tuple[EapResult, dict[str, Any]]:
+        """One authentication: what the peer saw, and the decision that the server logged."""
+        result = authenticate(self.radius, self.peer(device, tls=tls), **options)
+        return result, self.radius.decision_for(result.station)
+
+    def reason(self, device: Identity, **options: Any) -> str:
+        """The reason of an authentication that must be refused."""
+        result, decision = self.authenticate(device, **options)
+        assert result.code == "Access-Reject"
+        assert not result.accepted
+        assert decision["verdict"] == "reject"
+        return str(decision["reason"])
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder that the server's user may enter, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="dane-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def dns(folder: Path) -> Iterator[tuple[Knot, Unbound]]:
+    zones = [Zone(ZONE), Zone(PLAIN_ZONE, signed=False)]
+    with Knot(folder / "knot", zones) as knot:
+        stubs = {zone.name: ("127.0.0.1", knot.port) for zone in zones}
+        with Unbound(folder / "unbound", stubs, knot.trust_anchors(ZONE)) as unbound:
+            yield knot, unbound
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path, dns: tuple[Knot, Unbound]) -> Iterator[Site]:
+    knot, unbound = dns
+    ca = authority("Site Test CA")
+    with FreeRadius(folder / "radius", unbound.port, POLICY, [ca]) as radius:
+        yield Site(folder, knot, unbound, radius, ca)
