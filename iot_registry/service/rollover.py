@@ -186,12 +186,12 @@ class Runner:
             row = session.get_one(Rollover, number)
             zone, detail = row.domain.zone, dict(row.detail)
         if "old_keys" not in detail:
-            self._note(number, old_keys=signer.active_keys(zone))
+            self._note(number, old_keys=signer.present_keys(zone))
             with self._database.read() as session:
                 detail = dict(session.get_one(Rollover, number).detail)
         old = set(detail["old_keys"])
         # Keys made before an interruption are the new ones already.
-        if not set(signer.active_keys(zone)) - old:
+        if not set(signer.present_keys(zone)) - old:
             signer.generate_keys(zone)
         self._report(Step.DNSSEC, 1, 3)
         signer.remove_keys(zone, sorted(old))

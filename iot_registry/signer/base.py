@@ -18,8 +18,8 @@ class DnsSigner(Protocol):
     def ds(self, zone: str) -> list[str]:
         """The DS records for the parent zone, in presentation form."""
 
-    def active_keys(self, zone: str) -> list[str]:
-        """Identifiers of the keys that sign the zone now."""
+    def present_keys(self, zone: str) -> list[str]:
+        """Identifiers of all keys that the zone has and that are not on their way out."""
 
     def generate_keys(self, zone: str) -> list[str]:
         """New keys of the zone's policy, published and active at once; returns their identifiers."""

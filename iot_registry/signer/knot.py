@@ -53,8 +53,9 @@ class KnotSigner:
         # has.
         return [line for line in lines if re.search(r"\sDS\s+\d+\s+\d+\s+2\s", line)]
 
-    def active_keys(self, zone: str) -> list[str]:
-        return [key for key, fields in self._keys(zone) if fields.get("active", "0") != "0"]
+    def present_keys(self, zone: str) -> list[str]:
+        # Not by "active": a first KSK signs in state "ready" until the parent has its DS.
+        return [key for key, fields in self._keys(zone) if fields.get("remove", "0") == "0"]
 
     def _keys(self, zone: str) -> list[tuple[str, dict[str, str]]]:
         found = []

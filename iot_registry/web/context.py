@@ -46,7 +46,8 @@ class Context:
     watch: ChangeWatch
     signer: DnsSigner | None
     server_anchor_pem: str
-    limit: FailureLimit
+    name_limit: FailureLimit
+    address_limit: FailureLimit
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, function: Callable[[Session], T]) -> T:
@@ -81,8 +82,9 @@ def now() -> dt.datetime:
 async def principal(request: web.Request) -> Principal:
     """Who sends this, by API key. Raises Refused."""
     context = request.app[CONTEXT]
-    source = f"address:{request.remote}"
-    context.limit.check(source)
+    # Apart from enrollment's: a device that fails must not lock out the administrator behind the same address.
+    source = f"api:{request.remote}"
+    context.address_limit.check(source)
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     try:
         if scheme.lower() != "bearer":
@@ -90,7 +92,7 @@ async def principal(request: web.Request) -> Principal:
         return await context.read(lambda session: authenticate(session, key.strip(), now()))
     except Refused as refused:
         if refused.reason is Reason.UNAUTHENTICATED and key:
-            context.limit.failed(source)
+            context.address_limit.failed(source)
         raise
 
 

@@ -49,9 +49,9 @@ async def csrattrs(request: web.Request) -> web.Response:
 async def simpleenroll(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     user, secret = basic_credentials(request)
-    keys = (f"device:{user[:253].lower()}", f"address:{request.remote}")
-    for key in keys:
-        context.limit.check(key)
+    limits = ((context.name_limit, user[:253].lower()), (context.address_limit, f"est:{request.remote}"))
+    for limit, key in limits:
+        limit.check(key)
     csr = await _csr(request)
     name = _domain_name(request)
     try:
@@ -60,8 +60,8 @@ async def simpleenroll(request: web.Request) -> web.Response:
         )
     except Refused as refused:
         if refused.reason is Reason.UNAUTHENTICATED:
-            for key in keys:
-                context.limit.failed(key)
+            for limit, key in limits:
+                limit.failed(key)
         raise
     return await _hand_out(context, certificate, "initial")
 

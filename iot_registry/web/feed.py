@@ -68,10 +68,9 @@ async def _stream(request: web.Request, context: Context, who: Principal, since:
         try:
             while not context.stopping.is_set():
                 await answer.write(_events(batch) or b": heartbeat\n\n")
-                since = batch.next
-                # The key may have been revoked since; the stream must not outlive it.
+                batch = await _next(context, who, batch.next, 0 if batch.more else heartbeat)
+                # The key may have been revoked meanwhile; it gets nothing more.
                 await principal(request)
-                batch = await _next(context, who, since, 0 if batch.more else heartbeat)
         except (ConnectionError, Refused):
             # Gone, or no longer entitled, or too slow for the retention: it comes back and is told.
             return answer

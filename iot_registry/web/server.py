@@ -31,6 +31,8 @@ log = structlog.get_logger("iot_registry")
 
 TLS_CHECK_SECONDS = 3600
 SHUTDOWN_SECONDS = 3
+# Many devices may share one address (NAT): it may fail this many times as often as one name.
+ADDRESS_FACTOR = 10
 
 
 def application(context: Context) -> web.Application:
@@ -79,7 +81,8 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         watch=watch,
         signer=create_signer(settings),
         server_anchor_pem=anchor,
-        limit=FailureLimit(settings.enrollment.failures_per_minute),
+        name_limit=FailureLimit(settings.enrollment.failures_per_minute),
+        address_limit=FailureLimit(ADDRESS_FACTOR * settings.enrollment.failures_per_minute),
     )
     # New domains and CAs show in the feed, whichever process made them.
     watch.on_move.append(lambda: asyncio.to_thread(refresh_tls))

@@ -21,26 +21,21 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A registry that serves, on each database."""
     folder = tmp_path_factory.mktemp(f"registry-{request.param}")
     if request.param == "postgresql":
-        with postgresql(folder / "postgresql") as url:
-            yield from running(Registry(folder / "registry", database_url=url))
+        with (
+            postgresql(folder / "postgresql") as url,
+            Registry(folder / "registry", database_url=url).running() as running,
+        ):
+            yield running
     else:
-        yield from running(Registry(folder / "registry"))
+        with Registry(folder / "registry").running() as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
 def sqlite_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that serves, on SQLite, for what does not touch the database's ways."""
-    yield from running(Registry(tmp_path_factory.mktemp("registry")))
-
-
-def running(registry: Registry) -> Iterator[Registry]:
-    registry.prepare()
-    registry.knot.start()
-    try:
-        yield registry.start()
-    finally:
-        registry.stop()
-        registry.knot.stop()
+    with Registry(tmp_path_factory.mktemp("registry")).running() as running:
+        yield running
 
 
 @pytest.fixture

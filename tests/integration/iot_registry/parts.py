@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +159,19 @@ class Registry:
             self.daemon.stop()
             self.daemon = None
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Registry]:
+        """Prepared, with its Knot, serving."""
+        self.prepare()
+        self.knot.start()
+        try:
+            yield self.start()
+        finally:
+            self.stop()
+            self.knot.stop()
+
     def healthy(self) -> bool:
-        done = subprocess.run(
-            ["curl", "-ksS", "--max-time", "2", f"{self.url}/health"], capture_output=True, text=True
-        )
+        done = subprocess.run(["curl", "-ksS", "--max-time", "2", f"{self.url}/health"], capture_output=True, text=True)
         return done.returncode == 0 and '"status"' in done.stdout
 
     @property
@@ -200,6 +210,26 @@ class Registry:
         if domain:
             arguments += ["--domain", domain]
         return self.run("key", "add", "test", *arguments).stdout.strip()
+
+    @cached_property
+    def admin(self) -> str:
+        return self.key("admin")
+
+    def add(self, label: str, kind: str = "camera", **fields: Any) -> tuple[str, str]:
+        """Register a device over the API; returns its name and enrollment bundle."""
+        answer = self.api("POST", "/v1/devices", self.admin, {"label": label, "type": kind, **fields})
+        if answer.status != 201:
+            raise RuntimeError(f"adding {label}: {answer.body.decode()}")
+        return answer.json["device"]["name"], answer.json["bundle"]
+
+    def device(self, name: str) -> Any:
+        return self.api("GET", f"/v1/devices/{name}", self.admin).json
+
+    def revoke(self, name: str) -> None:
+        """Revoke, and wait until the DNS agrees."""
+        answer = self.api("POST", f"/v1/devices/{name}/revoke?wait=20", self.admin, {})
+        if answer.status != 200 or answer.json["pending"]:
+            raise RuntimeError(f"revoking {name}: {answer.body.decode()}")
 
     def enroll(self, bundle: str, csr: bytes) -> Answer:
         data = decode_bundle(bundle)
@@ -267,9 +297,9 @@ class DeviceKey:
 
     def csr(self, name: str) -> bytes:
         """A base64 request with common name and dNSName."""
+        command = ["openssl", "req", "-new", "-key", str(self.path), "-outform", "DER"]
         done = subprocess.run(
-            ["openssl", "req", "-new", "-key", str(self.path), "-subj", f"/CN={name}"]
-            + ["-addext", f"subjectAltName=DNS:{name}", "-outform", "DER"],
+            [*command, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
             capture_output=True,
             check=True,
         )
@@ -279,9 +309,7 @@ class DeviceKey:
         key = serialization.load_pem_private_key(self.path.read_bytes(), None)
         digest = hashes.Hash(hashes.SHA256())
         digest.update(
-            key.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
+            key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
         return digest.finalize().hex()
 
@@ -321,10 +349,10 @@ def postgresql(folder: Path) -> Iterator[str]:
         )
         return done.returncode == 0
 
+    settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
     daemon = start(
         "postgres",
-        [*as_user, bin_dir / "postgres", "-D", data, "-p", str(port), "-k", ""]
-        + ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+        [*as_user, bin_dir / "postgres", "-D", data, "-p", str(port), "-k", "", *settings],
         log=folder / "postgres.log",
         ready=ready,
         cwd=Path("/"),

@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.integration.iot_registry.parts import DeviceKey, Registry, decode_bundle, wait_tlsa
 
 
-def enroll(registry: Registry, label: str, key: DeviceKey, *options: str) -> tuple[str, x509.Certificate]:
-    created = registry.json("device", "add", label, "--type", "camera", *options)
-    name = created["device"]["name"]
-    answer = registry.enroll(created["bundle"], key.csr(name))
+def enroll(registry: Registry, label: str, key: DeviceKey, **fields: str) -> tuple[str, x509.Certificate]:
+    name, bundle = registry.add(label, **fields)
+    answer = registry.enroll(bundle, key.csr(name))
     assert answer.status == 200, answer.body
     return name, answer.certificates()[0]
 
@@ -85,15 +84,14 @@ def test_pkix_cd_serves_both_cas_by_key_identifier(registry: Registry, device_ke
 def test_a_spent_token_is_refused_with_the_same_and_with_another_key(
     registry: Registry, device_key: DeviceKey, tmp_path: Path
 ) -> None:
-    created = registry.json("device", "add", "replay", "--type", "camera")
-    name, bundle = created["device"]["name"], created["bundle"]
+    name, bundle = registry.add("replay")
     assert registry.enroll(bundle, device_key.csr(name)).status == 200
-    before = registry.json("device", "show", name)
+    before = registry.device(name)
     for key in (device_key, DeviceKey.make(tmp_path, "other")):
         answer = registry.enroll(bundle, key.csr(name))
         assert (answer.status, answer.json["reason"]) == (401, "unauthenticated")
         assert answer.headers["content-type"].startswith("application/problem+json")
-    assert registry.json("device", "show", name) == before
+    assert registry.device(name) == before
 
 
 def test_revocation_leaves_the_dns_before_the_feed_tells(registry: Registry, device_key: DeviceKey) -> None:
@@ -113,11 +111,10 @@ def test_revocation_leaves_the_dns_before_the_feed_tells(registry: Registry, dev
 
 
 def test_a_revoked_device_cannot_renew_or_enroll(registry: Registry, device_key: DeviceKey, tmp_path: Path) -> None:
-    created = registry.json("device", "add", "gone", "--type", "camera")
-    name = created["device"]["name"]
-    answer = registry.enroll(created["bundle"], device_key.csr(name))
-    token = registry.json("token", name)["bundle"]
-    registry.run("device", "revoke", name)
+    name, bundle = registry.add("gone")
+    answer = registry.enroll(bundle, device_key.csr(name))
+    token = registry.api("POST", f"/v1/devices/{name}/token", registry.admin, {}).json["bundle"]
+    registry.revoke(name)
     other = DeviceKey.make(tmp_path, "other")
     assert registry.enroll(token, other.csr(name)).status == 401
     refused = reenroll(registry, name, answer.certificates()[0], device_key, other)
@@ -152,8 +149,8 @@ def test_a_new_key_is_published_a_ttl_before_it_is_handed_out_and_the_old_one_le
 
 
 def test_renewal_without_a_client_certificate_is_refused(registry: Registry, device_key: DeviceKey) -> None:
-    created = registry.json("device", "add", "nocert", "--type", "camera")
-    data = decode_bundle(created["bundle"])
+    _name, bundle = registry.add("nocert")
+    data = decode_bundle(bundle)
     answer = registry.curl(
         f"{data['est']}/simplereenroll",
         "-u",
@@ -168,9 +165,10 @@ def test_renewal_without_a_client_certificate_is_refused(registry: Registry, dev
 @pytest.mark.parametrize("profile", ["3 0 1", "2 1 1", "4 0 0"])
 def test_each_profile_publishes_what_it_says(registry: Registry, device_key: DeviceKey, profile: str) -> None:
     label = f"profile-{profile.replace(' ', '')}"
-    name, certificate = enroll(registry, label, device_key, "--profile", profile)
+    name, certificate = enroll(registry, label, device_key, profile=profile)
     der = certificate.public_bytes(Encoding.DER)
-    issuing = registry.curl("/.well-known/est/cacerts").certificates()[0]
+    cas = registry.curl("/.well-known/est/cacerts").certificates()
+    issuing = next(ca for ca in cas if ca.issuer != ca.subject)
     issuing_spki = issuing.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     expected = {
         "3 0 1": hashlib.sha256(der).hexdigest(),
@@ -182,7 +180,7 @@ def test_each_profile_publishes_what_it_says(registry: Registry, device_key: Dev
 
 def test_the_mud_url_stands_in_the_certificate(registry: Registry, device_key: DeviceKey) -> None:
     url = "https://maker.example/camera.json"
-    _name, certificate = enroll(registry, "mud", device_key, "--mud-url", url)
+    _name, certificate = enroll(registry, "mud", device_key, mud_url=url)
     extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.25"))
     value = extension.value
     assert isinstance(value, x509.UnrecognizedExtension)
