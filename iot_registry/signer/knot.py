@@ -85,7 +85,9 @@ class KnotSigner:
         present = {key for key, _fields in self._keys(zone)}
         for key in keys:
             if key in present:
-                self._run("keymgr", f"{zone}.", "set", key, "retire_active=+0", "retire=+0", "remove=+0")
+                # Retiring it by its timers is refused for a key that is not "active" yet; a key that may be in
+                # other hands is better gone at once anyway.
+                self._run("keymgr", f"{zone}.", "delete", key)
 
     def sign(self, zone: str) -> None:
         self._run("knotc", "-b", "zone-sign", f"{zone}.")
