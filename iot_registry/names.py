@@ -73,7 +73,8 @@ def device(device_label: str, device_type: str, device_domain: str) -> DeviceNam
 def parse_device(text: str, field: str = "name") -> DeviceName:
     """A device's name from its text form. Raises Refused."""
     parts = text.removesuffix(".").lower().split(".")
-    if len(parts) < 5 or parts[2] != DEVICE_LABEL:
+    # Before lower-casing could make ASCII of what is not (U+212A, the Kelvin sign, becomes k).
+    if not text.isascii() or len(parts) < 5 or parts[2] != DEVICE_LABEL:
         raise _invalid(field, text, f"<label>.<type>.{DEVICE_LABEL}.<domain>")
     try:
         return device(parts[0], parts[1], ".".join(parts[3:]))

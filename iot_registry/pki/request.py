@@ -105,7 +105,7 @@ def _foreign(found: str, device_name: str, field: str) -> Refused:
 
 
 def _same_name(found: object, device_name: str) -> bool:
-    return isinstance(found, str) and found.lower() == device_name
+    return isinstance(found, str) and found.isascii() and found.lower() == device_name
 
 
 def _subject(subject: x509.Name, device_name: str) -> None:
