@@ -20,7 +20,14 @@ MAX_CSR_DER = 8 * 1024
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_PARSE_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+_PARSE_ERRORS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ def vet(der: bytes, device_name: str) -> VettedRequest:
         extensions = csr.extensions
         subject = csr.subject
         attributes = list(csr.attributes)
-    except (*_PARSE_ERRORS, x509.DuplicateExtension) as error:
+    except _PARSE_ERRORS as error:
         raise Refused(Reason.CSR_MALFORMED, f"not a PKCS #10 request in DER: {error}", field="csr") from None
     public = _key(key)
     _signature(csr)
