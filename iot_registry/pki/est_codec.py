@@ -33,7 +33,11 @@ def decode_body(body: bytes) -> bytes:
 
 
 def encode_body(data: bytes) -> bytes:
-    return base64.encodebytes(data)
+    """Base64 on one line: RFC 8951 section 3 points to RFC 4648, and its section 3.1 forbids line feeds.
+
+    Clients exist that do not skip them (strongSwan's `pki --estca`).
+    """
+    return base64.b64encode(data)
 
 
 def certs_only(certificates: Sequence[x509.Certificate]) -> bytes:
