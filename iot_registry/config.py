@@ -18,6 +18,7 @@ from iot_registry.errors import ConfigurationError, Refused
 from iot_registry.publication.profile import Profile
 
 DEFAULT_STATE_DIR = Path("/var/lib/iot-registry")
+DEFAULT_DOMAIN = "home.example"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class _Section(BaseModel):
 
 
 class RegistrySection(_Section):
-    """state_dir: keys, the default database, TLS certificates; mode 0700. domain: the first identity domain.
+    """state_dir: keys, the default database, TLS certificates; mode 0700. domain: the identity domain of whatever names
+    none; default: the registry's first, which is made as home.example.
 
     public_url: how devices reach the registry; default: https:// and the address it listens on.
     """
@@ -80,7 +82,7 @@ class RegistrySection(_Section):
     state_dir: Path = DEFAULT_STATE_DIR
     listen: Listen = "127.0.0.1:8443"
     public_url: Annotated[str, Field(pattern=r"^https://[^/?#\s]+$", max_length=200)] | None = None
-    domain: Domain = "home.example"
+    domain: Domain | None = None
     database_url: str | None = None
     log: Literal["auto", "json", "text"] = "auto"
 
@@ -189,6 +191,10 @@ class Settings(_Section):
     @property
     def database_url(self) -> str:
         return self.registry.database_url or f"sqlite:///{self.state_dir / 'registry.db'}"
+
+    @property
+    def default_domain(self) -> str:
+        return self.registry.domain or DEFAULT_DOMAIN
 
     @property
     def tsig_key_file(self) -> Path:

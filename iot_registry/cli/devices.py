@@ -131,7 +131,7 @@ def add(
     }
     wanted = request(DeviceCreate, data)
     with opened(settings) as registry, registry.database.write() as session:
-        row = devices.create(session, registry.principal, wanted, settings.registry.domain, now())
+        row = devices.create(session, registry.principal, wanted, registry.settings.default_domain, now())
         created = _created(registry, session, row, token)
     _print_created(created, as_json)
 
@@ -365,7 +365,7 @@ def import_(source: TextIO, output: TextIO, settings: Settings) -> None:
             for start in range(0, len(entries), imports.BATCH):
                 batch = entries[start : start + imports.BATCH]
                 for result in imports.run(
-                    registry.database, registry.store, settings, registry.principal, batch, now()
+                    registry.database, registry.store, registry.settings, registry.principal, batch, now()
                 ):
                     failed += "error" in result
                     done += "error" not in result

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from iot_registry import config, log
 from iot_registry.config import Settings
 from iot_registry.errors import ConfigurationError, Refused
+from iot_registry.service import provision
 from iot_registry.service.access import Principal, local_principal
 from iot_registry.service.authorities import KeyStore
 from iot_registry.signer.base import SignerError
@@ -122,7 +123,7 @@ def opened(settings: Settings, *, root_key: Path | None = None, create: bool = F
     database = Database(settings.database_url)
     try:
         migrate.upgrade(database)
-        yield Registry(settings, database, root_key)
+        yield Registry(provision.with_default_domain(database, settings), database, root_key)
     finally:
         database.close()
 

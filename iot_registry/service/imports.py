@@ -79,7 +79,7 @@ def _one(
         unknown = first["type"] == "extra_forbidden"
         reason = Reason.UNKNOWN_FIELD if unknown else Reason.INVALID_FIELD
         raise Refused(reason, f"{field}: {first['msg']}", field=field) from None
-    device = devices.create(session, principal, wanted, settings.registry.domain, now)
+    device = devices.create(session, principal, wanted, settings.default_domain, now)
     if wanted.csr is not None:
         # The administrator vouches for the request, as a token would; there is nothing to collect later.
         request = vet(_der(wanted.csr), device.name)

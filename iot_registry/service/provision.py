@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from iot_registry import names
 from iot_registry.config import Settings
-from iot_registry.errors import Reason, Refused
+from iot_registry.errors import ConfigurationError, Reason, Refused
 from iot_registry.service import access, authorities, domains
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.schemas import DomainCreate, DomainCreated
@@ -43,12 +43,28 @@ def initialize(database: Database, store: authorities.KeyStore, settings: Settin
         made = authorities.ensure_singletons(session, store, settings, now)
         if session.scalars(select(Domain.id).limit(1)).first() is None:
             system = Principal("system:init", frozenset({Scope.ADMIN}))
-            request = DomainCreate(name=settings.registry.domain)
+            request = DomainCreate(name=settings.default_domain)
             domains.create(session, system, store, settings, request, now)
             made = True
-        elif session.scalars(select(Domain.id).where(Domain.name == settings.registry.domain)).first() is None:
-            log.warning("registry.domain_missing", domain=settings.registry.domain)
     return made
+
+
+def with_default_domain(database: Database, settings: Settings, *, strict: bool = False) -> Settings:
+    """The settings with the domain that is meant where none is named.
+
+    strict: raise ConfigurationError if the configured one does not exist (a command may be about to add it).
+    """
+    with database.read() as session:
+        existing = list(session.scalars(select(Domain.name).order_by(Domain.id)))
+    wanted = settings.registry.domain
+    if wanted is None and existing:
+        wanted = existing[0]
+    elif strict and wanted not in existing:
+        shown = ", ".join(existing[:5])
+        raise ConfigurationError(
+            f"registry.domain: found {wanted}, but this registry has {shown}: add it, or choose one"
+        )
+    return settings.model_copy(update={"registry": settings.registry.model_copy(update={"domain": wanted})})
 
 
 def add_domain(

@@ -61,7 +61,7 @@ async def create_device(request: web.Request) -> web.Response:
     wanted = await body(request, DeviceCreate)
 
     def work(session: Session) -> DeviceCreated:
-        device = devices.create(session, who, wanted, context.settings.registry.domain, now())
+        device = devices.create(session, who, wanted, context.settings.default_domain, now())
         return _created(context, session, who, device, wanted.token, now())
 
     return _answer(await context.write(work), 201)

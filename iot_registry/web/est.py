@@ -29,7 +29,7 @@ _ANYONE = Principal("public", frozenset({Scope.DOMAIN_READ}))
 
 
 def _domain_name(request: web.Request) -> str:
-    return request.match_info.get("label") or request.app[CONTEXT].settings.registry.domain
+    return request.match_info.get("label") or request.app[CONTEXT].settings.default_domain
 
 
 async def cacerts(request: web.Request) -> web.Response:
@@ -49,7 +49,7 @@ async def csrattrs(request: web.Request) -> web.Response:
 async def simpleenroll(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     user, secret = basic_credentials(request)
-    limits = ((context.name_limit, user[:253].lower()), (context.address_limit, f"est:{request.remote}"))
+    limits = ((context.name_limit, user[:253].lower()), (context.address_limit, str(request.remote)))
     for limit, key in limits:
         limit.check(key)
     csr = await _csr(request)

@@ -49,7 +49,7 @@ def _operation(
 ) -> _Json:
     codes = {*errors, 400, 503}
     if scope:
-        codes |= {401, 403, 429}
+        codes |= {401, 403}
     if request:
         codes |= {413, 415}
     responses: _Json = {str(status): {"description": "Done.", "content": answer}}

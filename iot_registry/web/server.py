@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import signal
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -55,7 +56,8 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
     """The registry, serving; yields its context and the port it listens on."""
     store = KeyStore(settings)
     if await asyncio.to_thread(provision.initialize, database, store, settings, now()):
-        log.info("registry.initialized", state_dir=str(settings.state_dir), domain=settings.registry.domain)
+        log.info("registry.initialized", state_dir=str(settings.state_dir), domain=settings.default_domain)
+    settings = await asyncio.to_thread(partial(provision.with_default_domain, database, settings, strict=True))
     key = tsig.load_or_create(settings.tsig_key_file)
     tls = ServerTls(settings, store)
 
