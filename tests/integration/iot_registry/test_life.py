@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.integration.iot_registry.parts import DeviceKey, Registry, decode_bundle, wait_tlsa
+from tests.integration.iot_registry.parts import DeviceKey, Registry, csr_text, decode_bundle, wait_tlsa
 
 
 def enroll(registry: Registry, label: str, key: DeviceKey, **fields: str) -> tuple[str, x509.Certificate]:
@@ -108,6 +108,24 @@ def test_revocation_leaves_the_dns_before_the_feed_tells(registry: Registry, dev
     print(f"revocation by the API to the feed's event, three curl processes included: {seconds * 1000:.0f} ms")
     assert registry.json("device", "restore", name)["status"] == "active"
     assert registry.knot.tlsa(name) == {f"3 1 1 {device_key.spki_sha256()}"}
+
+
+def test_how_fast_revocations_are(registry: Registry) -> None:
+    """Printed, not judged: from the request to the event, which comes after the DNS has it."""
+    feed, seconds = registry.key("feed:read"), []
+    names = [registry.add(f"fast{number}") for number in range(20)]
+    for name, bundle in names:
+        assert registry.enroll(bundle, csr_text(name).encode()).status == 200
+    for name, _bundle in names:
+        since = registry.api("GET", "/v1/snapshot", feed).json["seq"]
+        started = time.monotonic()
+        registry.api("POST", f"/v1/devices/{name}/revoke", registry.admin, {})
+        changes = registry.api("GET", f"/v1/changes?since={since}&wait=30", feed).json["changes"]
+        seconds.append(time.monotonic() - started)
+        assert [(c["type"], c["name"]) for c in changes] == [("device.revoked", name)]
+        assert registry.knot.tlsa(name) == set()
+    seconds.sort()
+    print(f"20 revocations: median {seconds[10] * 1000:.0f} ms, worst {seconds[-1] * 1000:.0f} ms")
 
 
 def test_a_revoked_device_cannot_renew_or_enroll(registry: Registry, device_key: DeviceKey, tmp_path: Path) -> None:
