@@ -23,6 +23,7 @@ from iot_registry.feed import ChangeType, compact
 from iot_registry.publication import outbox
 from iot_registry.publication.dns_client import MAX_UPDATE_BYTES, DnsClient, DnsError, Notifier
 from iot_registry.publication.leadership import Leadership
+from iot_registry.publication.nudge import nudging
 from iot_registry.publication.outbox import Job
 from iot_registry.publication.reconcile import reconcile
 from iot_registry.publication.tsig import TsigKey
@@ -43,7 +44,10 @@ def utc_now() -> dt.datetime:
 
 
 class Publisher:
-    """Runs in a thread of its own: `start`, `wake` after a change, `stop`."""
+    """Runs in a thread of its own: `start`, `wake` after a change, `stop`.
+
+    on_settled: called when the DNS has taken something. nudge: makes a slow name server look at a zone.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Publisher:
         settings: Settings,
         key: TsigKey,
         on_settled: Callable[[], None] = lambda: None,
+        nudge: Callable[[str], None] | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -59,12 +64,12 @@ class Publisher:
         self._confirm = [parse_endpoint(text) for text in publication.confirm] or [self.client.server]
         self._notifier = Notifier(parse_endpoint(text) for text in publication.notify)
         self._on_settled = on_settled
+        self._nudge = nudge
         self._leadership = Leadership(database, settings.state_dir)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing: set[str] = set()
-        self._unconfirmed_zones: set[str] = set()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -138,7 +143,8 @@ class Publisher:
 
     def _publish(self, zone: str, ttl: int, jobs: Sequence[Job]) -> bool:
         try:
-            self.client.replace(zone, {job.name: job.desired for job in jobs}, ttl)
+            with nudging(self._nudge, zone):
+                self.client.replace(zone, {job.name: job.desired for job in jobs}, ttl)
         except DnsError as error:
             # One name that the server will not have must not hold its neighbours up.
             if not error.refused or len(jobs) == 1:

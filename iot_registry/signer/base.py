@@ -29,3 +29,6 @@ class DnsSigner(Protocol):
 
     def sign(self, zone: str) -> None:
         """Sign the whole zone anew with the keys that are active now."""
+
+    def nudge(self, zone: str) -> None:
+        """Make the server look at what waits for the zone, now."""

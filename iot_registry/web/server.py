@@ -73,7 +73,8 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
     with database.read() as session:
         anchor = server_anchor(session, settings)
     watch = ChangeWatch(read_seq)
-    publisher = Publisher(database, settings, key, on_settled=watch.poke)
+    signer = create_signer(settings)
+    publisher = Publisher(database, settings, key, watch.poke, signer.nudge if signer else None)
     context = Context(
         settings=settings,
         database=database,
@@ -81,7 +82,7 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         enrollment=Enrollment(settings, store),
         publisher=publisher,
         watch=watch,
-        signer=create_signer(settings),
+        signer=signer,
         server_anchor_pem=anchor,
         name_limit=FailureLimit(settings.enrollment.failures_per_minute),
         address_limit=FailureLimit(ADDRESS_FACTOR * settings.enrollment.failures_per_minute),
