@@ -167,7 +167,7 @@ def _write_dns(folder: Path, kind: str, settings: Settings, key: tsig.TsigKey, z
     from iot_registry.pki.keys import write_private
 
     server = parse_endpoint(settings.publication.server)
-    zones_dir = settings.signer.zones_dir or (folder / "zones" if kind == "knot" else folder)
+    zones_dir = (settings.signer.zones_dir or folder / "zones") if kind == "knot" else folder
     for sub in ("run", "db", "keys"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     zones_dir.mkdir(parents=True, exist_ok=True)

@@ -116,12 +116,15 @@ zone "{zone}" {{
 key "{key.name}" {{ algorithm {ALGORITHM}; secret "{key.secret_text}"; }};
 options {{
     directory "{folder}";
+    pid-file "{folder}/run/named.pid"; session-keyfile "{folder}/run/session.key"; lock-file none;
+    managed-keys-directory "{folder}/run";
     {listen} port {server.port} {{ {server.host}; }};
     recursion no; dnssec-validation no; empty-zones-enable no;
     notify explicit; notify-delay 0;
     key-directory "{folder}/keys";
     sig-signing-signatures 1000; sig-signing-nodes 10000;
 }};
+controls {{ }};
 dnssec-policy "iot-registry" {{
     keys {{
         ksk lifetime unlimited algorithm ecdsap256sha256;
