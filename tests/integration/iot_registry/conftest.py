@@ -1,8 +1,9 @@
-"""One running registry with its Knot for a whole module, on SQLite and on PostgreSQL."""
+"""Running registries with their Knot, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,26 +17,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.daemons)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@contextmanager
+def serving(database: str, folder: Path) -> Iterator[Registry]:
+    """A registry that serves, on the given kind of database."""
+    if database == "sqlite":
+        with Registry(folder / "registry").running() as registry:
+            yield registry
+        return
+    with (
+        postgresql(folder / "postgresql") as url,
+        Registry(folder / "registry", database_url=url).running() as registry,
+    ):
+        yield registry
+
+
+@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that serves, on each database."""
-    folder = tmp_path_factory.mktemp(f"registry-{request.param}")
-    if request.param == "postgresql":
-        with (
-            postgresql(folder / "postgresql") as url,
-            Registry(folder / "registry", database_url=url).running() as running,
-        ):
-            yield running
-    else:
-        with Registry(folder / "registry").running() as running:
-            yield running
+    """One registry for all tests here, on each database. Tests leave it usable, and use names of their own."""
+    with serving(request.param, tmp_path_factory.mktemp(request.param)) as registry:
+        yield registry
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def sqlite_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that serves, on SQLite, for what does not touch the database's ways."""
-    with Registry(tmp_path_factory.mktemp("registry")).running() as running:
-        yield running
+    """The like, for what does not touch the database's ways."""
+    with serving("sqlite", tmp_path_factory.mktemp("shared")) as registry:
+        yield registry
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh_registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry of the test's own, on each database."""
+    with serving(request.param, tmp_path_factory.mktemp(f"fresh-{request.param}")) as registry:
+        yield registry
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from tests.harness.process import wait_for
@@ -19,7 +20,8 @@ def keys_of(registry: Registry) -> set[str]:
     return {rdata.to_text() for rdata in answer}
 
 
-def test_everything_is_new_and_the_old_is_worth_nothing(registry: Registry, tmp_path: Path) -> None:
+def test_everything_is_new_and_the_old_is_worth_nothing(fresh_registry: Registry, tmp_path: Path) -> None:
+    registry = fresh_registry
     enrolled = {}
     for label in ("one", "two", "three"):
         key = DeviceKey.make(tmp_path, label)
@@ -78,8 +80,9 @@ def test_everything_is_new_and_the_old_is_worth_nothing(registry: Registry, tmp_
         assert (answer.rcode(), bool(answer.flags & 0x20), len(answer.answer)) == (0, True, 1)
 
 
-def test_an_interrupted_rollover_goes_on_where_it_was(sqlite_registry: Registry, tmp_path: Path) -> None:
-    registry = sqlite_registry
+@pytest.mark.parametrize("fresh_registry", ["sqlite"], indirect=True)
+def test_an_interrupted_rollover_goes_on_where_it_was(fresh_registry: Registry, tmp_path: Path) -> None:
+    registry = fresh_registry
     names = {}
     for number in range(3):
         key = DeviceKey.make(tmp_path, f"d{number}")
@@ -104,7 +107,7 @@ def test_an_interrupted_rollover_goes_on_where_it_was(sqlite_registry: Registry,
     fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
     for name, key in names.items():
         assert registry.enroll(fresh[name], key.csr(name)).status == 200
-    # One rollover, not two: the next CA would be the third.
+    # One rollover, not two: then it would be the third.
     subjects = {ca.subject.rfc4514_string() for ca in registry.curl("/.well-known/est/cacerts").certificates()}
     assert "CN=Device CA 2 of home.example" in subjects
 
