@@ -17,7 +17,7 @@ class Reason(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate-limited"
-    # The request itself (400, 405, 406, 413, 415).
+    # The request itself (400, 405, 408, 413, 415).
     MALFORMED = "malformed"
     INVALID_FIELD = "invalid-field"
     UNKNOWN_FIELD = "unknown-field"
@@ -25,6 +25,7 @@ class Reason(StrEnum):
     BAD_MEDIA_TYPE = "bad-media-type"
     BAD_ENCODING = "bad-encoding"
     TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     # The certificate request (400).
     CSR_MALFORMED = "csr-malformed"
@@ -54,6 +55,7 @@ HTTP_STATUS: dict[Reason, int] = {
     Reason.BAD_MEDIA_TYPE: 415,
     Reason.BAD_ENCODING: 400,
     Reason.TOO_LARGE: 413,
+    Reason.TOO_SLOW: 408,
     Reason.METHOD_NOT_ALLOWED: 405,
     Reason.CSR_MALFORMED: 400,
     Reason.CSR_BAD_SIGNATURE: 400,

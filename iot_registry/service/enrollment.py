@@ -8,7 +8,7 @@ import hashlib
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from iot_registry.config import Settings
@@ -29,6 +29,8 @@ from iot_registry.store.models import (
     DeviceStatus,
     Domain,
 )
+
+MAX_CERTIFICATES_PER_HOUR = 10
 
 # One text for every way in which credentials can be wrong: it must not tell which names or tokens exist.
 _WRONG_CREDENTIALS = "the device name and token do not match an open enrollment of this domain"
@@ -93,6 +95,7 @@ class Enrollment:
         for certificate in waiting:
             if certificate.spki_sha256 == _spki_sha256(request):
                 return certificate
+        _refuse_haste(session, device, now)
         for certificate in waiting:
             certificate.status = CertificateStatus.WITHDRAWN
         return self.issue(session, device, request, now, device_principal(device.name, domain.id))
@@ -222,6 +225,21 @@ def _refuse_shared_key(session: Session, device: Device, request: VettedRequest)
                 "this key belongs to another device already; every device needs its own",
                 field="csr.subjectPublicKeyInfo",
             )
+
+
+def _refuse_haste(session: Session, device: Device, now: dt.datetime) -> None:
+    """A device that renews in a loop, by fault or on purpose, must not fill the database and the zone's journal."""
+    recent = session.scalar(
+        select(func.count(Certificate.id)).where(
+            Certificate.device_id == device.id, Certificate.issued_at > now - dt.timedelta(hours=1)
+        )
+    )
+    if recent and recent >= MAX_CERTIFICATES_PER_HOUR:
+        raise Refused(
+            Reason.RATE_LIMITED,
+            f"{recent} certificates within an hour, at most {MAX_CERTIFICATES_PER_HOUR} are issued to one device",
+            retry_after=600,
+        )
 
 
 def live_rows(session: Session, device_id: int) -> list[Certificate]:

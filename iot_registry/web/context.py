@@ -33,6 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # The largest honest body is a certificate request of a few hundred bytes.
 MAX_BODY = 64 * 1024
+BODY_SECONDS = 10
 
 
 @dataclass
@@ -92,11 +93,20 @@ async def principal(request: web.Request) -> Principal:
     return await request.app[CONTEXT].read(lambda session: authenticate(session, key.strip(), now()))
 
 
+async def raw_body(request: web.Request) -> bytes:
+    """The body, if all of it comes in time: a client that trickles must not hold its connection. Raises Refused."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise Refused(Reason.TOO_SLOW, f"the body did not arrive within {BODY_SECONDS} s") from None
+
+
 async def body(request: web.Request, model: type[Model]) -> Model:
     """The JSON body as `model`. Raises Refused naming the field at fault."""
     if request.content_type != "application/json":
         raise Refused(Reason.BAD_MEDIA_TYPE, f"found {request.content_type}, expected application/json")
-    raw = await request.read()
+    raw = await raw_body(request)
     try:
         data = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from iot_registry.pki import est_codec
 from iot_registry.service import authorities, domains
 from iot_registry.service.access import Principal, Scope
 from iot_registry.store.models import Certificate
-from iot_registry.web.context import CONTEXT, Context, basic_credentials, now
+from iot_registry.web.context import CONTEXT, Context, basic_credentials, now, raw_body
 
 # What a client is told to wait if the DNS has not answered yet; RFC 7030 section 4.2.3 makes Retry-After
 # a MUST.
@@ -88,7 +88,7 @@ def _peer_certificate(request: web.Request) -> bytes:
 async def _csr(request: web.Request) -> bytes:
     if request.content_type not in est_codec.CSR_MEDIA_TYPES:
         raise Refused(Reason.BAD_MEDIA_TYPE, f"found {request.content_type}, expected application/pkcs10")
-    return est_codec.decode_body(await request.read())
+    return est_codec.decode_body(await raw_body(request))
 
 
 async def _hand_out(context: Context, certificate: Certificate, kind: str) -> web.Response:

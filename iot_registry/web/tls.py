@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+import tempfile
 from pathlib import Path
 
 from cryptography import x509
@@ -90,11 +91,13 @@ class ServerTls:
         leaf = authority.server_leaf(
             key.public_key(), wanted, self._store.load(row), authorities.certificate(row), now, LEAF_DAYS
         )
-        # One key file per process: two of them on one state directory must not mix theirs up.
-        certificate_path, key_path = self._folder / "server.pem", self._folder / "server.key"
-        keys.save(key_path, key)
-        keys.write_private(certificate_path, leaf.public_bytes(Encoding.PEM), 0o644)
-        self._load(certificate_path, key_path)
+        # OpenSSL reads files only. They are this process's own, and gone once they are loaded: the key lives in memory.
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            certificate_path, key_path = Path(folder) / "server.pem", Path(folder) / "server.key"
+            keys.save(key_path, key)
+            keys.write_private(certificate_path, leaf.public_bytes(Encoding.PEM))
+            self._load(certificate_path, key_path)
         self._hosts = wanted
         self._renew_at = now + dt.timedelta(days=LEAF_DAYS - RENEW_DAYS)
 

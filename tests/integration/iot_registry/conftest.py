@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.iot_registry.parts import DeviceKey, Registry, postgresql
+from tests.integration.iot_registry.parts import DeviceKey, PostgreSQL, Registry
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,8 +25,8 @@ def serving(database: str, folder: Path) -> Iterator[Registry]:
             yield registry
         return
     with (
-        postgresql(folder / "postgresql") as url,
-        Registry(folder / "registry", database_url=url).running() as registry,
+        PostgreSQL(folder / "postgresql") as postgresql,
+        Registry(folder / "registry", database_url=postgresql.url).running() as registry,
     ):
         yield registry
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -324,47 +325,65 @@ def csr_text(name: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
     return base64.b64encode(csr.public_bytes(serialization.Encoding.DER)).decode()
 
 
-@contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of its own; yields the URL of an empty database."""
-    bin_dir = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    data, port = folder / "data", free_port()
-    folder.mkdir(parents=True, exist_ok=True)
-    # PostgreSQL refuses to run as root.
-    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    if as_user:
-        for path in (folder, *folder.parents):
-            if path.stat().st_mode & 0o001 == 0:
-                path.chmod(path.stat().st_mode | 0o011)
-        subprocess.run(["chown", "postgres:postgres", str(folder)], check=True)
-    subprocess.run(
-        [*as_user, bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "registry", "--no-sync"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
+@dataclass
+class PostgreSQL:
+    """A PostgreSQL of its own, with one empty database at `url`."""
 
-    def ready() -> bool:
-        done = subprocess.run(
-            [bin_dir / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-U", "registry", "-d", "postgres"],
-            capture_output=True,
+    folder: Path
+    port: int = field(default_factory=free_port)
+    daemon: Daemon | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://registry@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def _programs(self) -> Path:
+        return max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+
+    @property
+    def _as_user(self) -> list[str]:
+        # PostgreSQL refuses to run as root.
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+
+    def __enter__(self) -> PostgreSQL:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._as_user:
+            for path in (self.folder, *self.folder.parents):
+                if path.stat().st_mode & 0o001 == 0:
+                    path.chmod(path.stat().st_mode | 0o011)
+            shutil.chown(self.folder, "postgres", "postgres")
+        initdb = [self._programs / "initdb", "-D", self.folder / "data", "-A", "trust", "-U", "registry", "--no-sync"]
+        subprocess.run([*self._as_user, *initdb], check=True, capture_output=True, cwd="/")
+        return self.start()
+
+    def start(self) -> PostgreSQL:
+        settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        command = [self._programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-k", "", *settings]
+        self.daemon = start(
+            "postgres",
+            [*self._as_user, *command],
+            log=self.folder / "postgres.log",
+            ready=self._ready,
+            cwd=Path("/"),
         )
-        return done.returncode == 0
+        return self
 
-    settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    daemon = start(
-        "postgres",
-        [*as_user, bin_dir / "postgres", "-D", data, "-p", str(port), "-k", "", *settings],
-        log=folder / "postgres.log",
-        ready=ready,
-        cwd=Path("/"),
-    )
-    try:
-        yield f"postgresql://registry@127.0.0.1:{port}/postgres"
-    finally:
-        # Fast shutdown: do not wait for clients that a test has killed.
-        daemon.signal(signal.SIGINT)
-        daemon.stop()
+    def _ready(self) -> bool:
+        command = [self._programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres"]
+        return subprocess.run([*command, "-U", "registry"], capture_output=True).returncode == 0
+
+    def kill(self) -> None:
+        """What a crash of the server looks like to its clients: SIGQUIT makes it abort without a checkpoint."""
+        assert self.daemon
+        self.daemon.signal(signal.SIGQUIT)
+        self.daemon.stop()
+
+    def __exit__(self, *exc: object) -> None:
+        if self.daemon:
+            # Fast shutdown: do not wait for clients that a test has killed.
+            self.daemon.signal(signal.SIGINT)
+            self.daemon.stop()
 
 
 def wait_tlsa(knot: KnotServer, name: str, expected: set[str], seconds: float = 15) -> None:

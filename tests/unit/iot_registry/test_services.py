@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from iot_registry import feed
 from iot_registry.errors import ConfigurationError, Reason, Refused
 from iot_registry.feed import ChangeType
+from iot_registry.publication import outbox
 from iot_registry.service import access, authorities, bundles, devices, domains, status
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.schemas import DeviceCreate, DomainCreate
@@ -124,6 +125,43 @@ def test_a_revocation_between_issue_and_delivery_wins(bench: Bench) -> None:
         devices.revoke(session, WHO, name, "", NOW)
     with refused(Reason.CONFLICT), bench.database.write() as session:
         bench.enrollment.deliver(session, waiting.id, NOW)
+
+
+def test_a_device_that_renews_in_a_loop_is_slowed_down(bench: Bench) -> None:
+    name, secret = registered(bench)
+    held = enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        bench.enrollment.deliver(session, held.id, NOW)
+
+    def renew(at: dt.datetime) -> None:
+        with bench.database.write() as session:
+            domain = domains.find_domain(session, WHO, "home.example")
+            bench.enrollment.by_certificate(session, domain, held.der, csr(name), at)
+
+    for _ in range(9):
+        renew(NOW)
+    with refused(Reason.RATE_LIMITED):
+        renew(NOW)
+    renew(NOW + dt.timedelta(hours=1))
+
+
+def test_a_renewed_key_is_held_back_for_the_ttl(bench: Bench) -> None:
+    """RFC 7671 section 8: resolvers may hold the old record set that long."""
+    name, secret = registered(bench)
+    key = ec.generate_private_key(ec.SECP256R1())
+    first = enroll(bench, name, secret, csr(name, key))
+    assert bench.enrollment.seconds_until_ready(first, NOW) is None
+    with bench.database.write() as session:
+        outbox.settle(session, outbox.take(session, NOW), NOW)
+        bench.enrollment.deliver(session, first.id, NOW)
+        domain = domains.find_domain(session, WHO, "home.example")
+        same = bench.enrollment.by_certificate(session, domain, first.der, csr(name, key), NOW)
+        other = bench.enrollment.by_certificate(session, domain, first.der, csr(name), NOW)
+        assert (same.status, same.hold_seconds, other.hold_seconds) == ("withdrawn", 0, 60)
+        outbox.settle(session, outbox.take(session, NOW), NOW)
+        session.refresh(other)
+        assert bench.enrollment.seconds_until_ready(other, NOW) == 60
+        assert bench.enrollment.seconds_until_ready(other, NOW + dt.timedelta(seconds=60)) == 0
 
 
 def test_a_restored_device_needs_a_certificate_that_is_still_good(bench: Bench) -> None:
