@@ -20,6 +20,7 @@ from iot_registry.cli.output import (
     table,
 )
 from iot_registry.config import Settings, parse_endpoint
+from iot_registry.pki.keys import write_private
 from iot_registry.publication import tsig
 from iot_registry.service import authorities, provision
 from iot_registry.service import status as status_service
@@ -138,12 +139,13 @@ def status(settings: Settings, as_json: bool) -> None:
     required=True,
     help="Folder for the name server's files: configuration, zones, keys, journal.",
 )
+@click.option("--force", is_flag=True, help="Overwrite configuration files that are there.")
 @json_option
-def dns_config(settings: Settings, kind: str, output: Path, as_json: bool) -> None:
+def dns_config(settings: Settings, kind: str, output: Path, force: bool, as_json: bool) -> None:
     """Write a configuration of Knot DNS (or BIND) that signs the registry's zones and takes its updates.
 
-    Existing zone files stay as they are. The configuration holds the TSIG secret: give the folder to the name
-    server's user, and to nobody else.
+    Files that are there stay as they are; --force overwrites configuration, never zones. The configuration holds
+    the TSIG secret: give the folder to the name server's user, and to nobody else.
 
     \b
     Example:
@@ -153,37 +155,43 @@ def dns_config(settings: Settings, kind: str, output: Path, as_json: bool) -> No
     with opened(settings) as registry, registry.database.read() as session:
         zones = sorted(set(session.scalars(select(Domain.zone))))
     key = tsig.load_or_create(settings.tsig_key_file)
-    written = _write_dns(folder, kind, settings, key, zones)
+    written = _write_dns(folder, kind, settings, key, zones, force)
     if as_json:
         print_json({"files": [str(path) for path in written], "zones": zones})
         return
     for path in written:
-        people.print(f"wrote {path}")
+        people.print(f"ready: {path}")
     start = f"knotd -c {written[0]}" if kind == "knot" else f"named -c {written[0]} -f"
     people.print(f"Start it with: {start}")
 
 
-def _write_dns(folder: Path, kind: str, settings: Settings, key: tsig.TsigKey, zones: list[str]) -> list[Path]:
-    from iot_registry.pki.keys import write_private
-
+def _write_dns(
+    folder: Path, kind: str, settings: Settings, key: tsig.TsigKey, zones: list[str], force: bool
+) -> list[Path]:
+    """Write what is missing; returns the main file and what was written beside it."""
     server = parse_endpoint(settings.publication.server)
-    zones_dir = (settings.signer.zones_dir or folder / "zones") if kind == "knot" else folder
+    zones_dir = (settings.signer.zones_dir or folder / "zones").absolute() if kind == "knot" else folder
     for sub in ("run", "db", "keys"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     zones_dir.mkdir(parents=True, exist_ok=True)
+    main = folder / ("knot.conf" if kind == "knot" else "named.conf")
+    files: dict[Path, tuple[str, int]] = {}
     if kind == "knot":
-        main, text = folder / "knot.conf", knot_text.knot_conf(server, key, folder, zones_dir.absolute())
+        files[main] = knot_text.knot_conf(server, key, folder, zones_dir), 0o640
+        for zone in zones:
+            files[zones_dir / f"{zone}.conf"] = knot_text.knot_zone_conf(zone, zones_dir), 0o644
     else:
-        main, text = folder / "named.conf", knot_text.named_conf(server, key, folder, zones)
-    written = [main]
-    write_private(main, text.encode(), 0o640)
+        files[main] = knot_text.named_conf(server, key, folder, zones), 0o640
+    written = []
+    for path, (text, mode) in files.items():
+        if force or not path.exists():
+            write_private(path, text.encode(), mode)
+            written.append(path)
+        elif path.read_text() != text:
+            people.print(f"{path} is there and differs: kept (--force overwrites it)")
     for zone in zones:
         contents = zones_dir / f"{zone}.zone"
         if not contents.exists():
             write_private(contents, knot_text.zone_file(zone, settings.signer.address).encode(), 0o644)
             written.append(contents)
-        if kind == "knot":
-            block = zones_dir / f"{zone}.conf"
-            write_private(block, knot_text.knot_zone_conf(zone, zones_dir.absolute()).encode(), 0o644)
-            written.append(block)
-    return written
+    return [main, *(path for path in written if path != main)]

@@ -96,8 +96,6 @@ class Enrollment:
             if certificate.spki_sha256 == _spki_sha256(request):
                 return certificate
         _refuse_haste(session, device, now)
-        for certificate in waiting:
-            certificate.status = CertificateStatus.WITHDRAWN
         return self.issue(session, device, request, now, device_principal(device.name, domain.id))
 
     def live_certificate(self, session: Session, peer_der: bytes, now: dt.datetime) -> Certificate:
@@ -123,6 +121,13 @@ class Enrollment:
     ) -> Certificate:
         """Sign, and queue the records. The certificate waits in `pending` until `deliver`. Raises Refused."""
         _refuse_shared_key(session, device, request)
+        # One may wait to be collected, not more: a key that nobody came back for must not stay published.
+        for waiting in session.scalars(
+            select(Certificate).where(
+                Certificate.device_id == device.id, Certificate.status == CertificateStatus.PENDING
+            )
+        ):
+            waiting.status = CertificateStatus.WITHDRAWN
         authority = authorities.active_issuing(session, device.domain_id)
         key = self.store.load(authority)
         cert = device_certificate(

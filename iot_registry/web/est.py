@@ -10,6 +10,7 @@ import asyncio
 import math
 import ssl
 
+import structlog
 from aiohttp import web
 from cryptography import x509
 
@@ -20,6 +21,8 @@ from iot_registry.service import authorities, domains
 from iot_registry.service.access import Principal, Scope
 from iot_registry.store.models import Certificate
 from iot_registry.web.context import CONTEXT, Context, basic_credentials, now, raw_body
+
+log = structlog.get_logger("iot_registry.web")
 
 # What a client is told to wait if the DNS has not answered yet; RFC 7030 section 4.2.3 makes Retry-After
 # a MUST.
@@ -112,6 +115,7 @@ async def _hand_out(context: Context, certificate: Certificate, kind: str) -> we
             await asyncio.sleep(wait)
     delivered = await context.write(lambda s: context.enrollment.deliver(s, certificate.id, now()))
     metrics.ENROLLMENTS.labels(kind, "issued").inc()
+    log.info("enrollment.issued", kind=kind, serial=delivered.serial, fingerprint=delivered.fingerprint)
     return _answer(est_codec.certs_only([x509.load_der_x509_certificate(delivered.der)]), est_codec.CERTS_ONLY)
 
 

@@ -40,11 +40,17 @@ def application(context: Context) -> web.Application:
     """The routes over a context."""
     app = web.Application(middlewares=[problem.middleware], client_max_size=MAX_BODY)
     app[CONTEXT] = context
+    app.on_response_prepare.append(_plain_server_header)
     est.add_routes(app)
     public.add_routes(app)
     feed_routes.add_routes(app)
     api.add_routes(app, openapi.document())
     return app
+
+
+async def _plain_server_header(_request: web.Request, response: web.StreamResponse) -> None:
+    # The libraries' exact versions are nobody's business.
+    response.headers["Server"] = "iot-registry"
 
 
 def now() -> dt.datetime:

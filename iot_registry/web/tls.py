@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import tempfile
+import threading
 from pathlib import Path
 
 from cryptography import x509
@@ -60,6 +61,7 @@ class ServerTls:
         self._settings = settings
         self._store = store
         self._folder = settings.state_dir / "tls"
+        self._lock = threading.Lock()
         self._trusted: set[str] = set()
         self._hosts: list[str] = []
         self._renew_at: dt.datetime | None = None
@@ -72,6 +74,10 @@ class ServerTls:
 
     def refresh(self, session: Session, now: dt.datetime) -> None:
         """Load what changed. New connections use it; open ones go on. Raises ConfigurationError."""
+        with self._lock:
+            self._refresh(session, now)
+
+    def _refresh(self, session: Session, now: dt.datetime) -> None:
         for row in authorities.live_client_authorities(session):
             if row.fingerprint not in self._trusted:
                 self.context.load_verify_locations(cadata=row.pem)

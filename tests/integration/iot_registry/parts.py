@@ -163,7 +163,8 @@ class Registry:
     @contextlib.contextmanager
     def running(self) -> Iterator[Registry]:
         """Prepared, with its Knot, serving."""
-        self.prepare()
+        if not self.knot.config.exists():
+            self.prepare()
         self.knot.start()
         try:
             yield self.start()

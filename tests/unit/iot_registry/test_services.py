@@ -164,6 +164,35 @@ def test_a_renewed_key_is_held_back_for_the_ttl(bench: Bench) -> None:
         assert bench.enrollment.seconds_until_ready(other, NOW + dt.timedelta(seconds=60)) == 0
 
 
+def test_a_key_that_nobody_came_back_for_does_not_stay_published(bench: Bench) -> None:
+    name, secret = registered(bench)
+    first = enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        _row, again = devices.issue_token(session, WHO, devices.find(session, WHO, name), NOW, 1)
+    second = enroll(bench, name, again, csr(name))
+    with bench.database.read() as session:
+        (job,) = outbox.take(session, NOW)
+        assert session.get_one(Certificate, first.id).status == "withdrawn"
+    assert job.desired == {f"3 1 1 {second.spki_sha256}"}
+
+
+def test_moving_at_once_ends_the_old_name_and_its_tokens(bench: Bench) -> None:
+    name, secret = registered(bench)
+    enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        domains.create(session, WHO, bench.store, bench.settings, DomainCreate(name="b.example"), NOW)
+        _row, open_token = devices.issue_token(session, WHO, devices.find(session, WHO, name), NOW, 1)
+        moved = devices.rehome(session, WHO, name, "b.example", True, NOW)
+        assert moved.name == "a.t._device.b.example"
+        (job,) = outbox.take(session, NOW)
+        assert (job.name, job.desired, job.event) == (name, frozenset(), ChangeType.DEVICE_REHOMED)
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, open_token, csr(name))
+    for target in ("b.example", "home.example"):
+        with refused(Reason.CONFLICT), bench.database.write() as session:
+            devices.rehome(session, WHO, name, target, False, NOW)
+
+
 def test_a_restored_device_needs_a_certificate_that_is_still_good(bench: Bench) -> None:
     name, secret = registered(bench)
     enroll(bench, name, secret, csr(name))
