@@ -37,7 +37,7 @@ def test_a_device_that_enrolls_while_the_dns_is_away_gets_its_certificate_after(
 def test_the_registry_outlives_its_postgresql(tmp_path: Path) -> None:
     """PostgreSQL is killed and comes back: refusals with 503 meanwhile, nothing lost, no restart of the registry."""
     with contextlib.ExitStack() as stack:
-        database = stack.enter_context(PostgreSQL(tmp_path / "postgresql"))
+        database = stack.enter_context(PostgreSQL())
         registry = stack.enter_context(Registry(tmp_path / "registry", database_url=database.url).running())
         name, bundle = registry.add("first")
         assert registry.enroll(bundle, csr_text(name).encode()).status == 200
@@ -58,7 +58,7 @@ def test_a_second_registry_takes_over_publication(tmp_path: Path, backend: str) 
     with contextlib.ExitStack() as stack:
         url = None
         if backend == "postgresql":
-            url = stack.enter_context(PostgreSQL(tmp_path / "postgresql")).url
+            url = stack.enter_context(PostgreSQL()).url
         first = stack.enter_context(Registry(tmp_path / "registry", database_url=url).running())
         second = Registry(
             tmp_path / "second",

@@ -25,7 +25,7 @@ def serving(database: str, folder: Path) -> Iterator[Registry]:
             yield registry
         return
     with (
-        PostgreSQL(folder / "postgresql") as postgresql,
+        PostgreSQL() as postgresql,
         Registry(folder / "registry", database_url=postgresql.url).running() as registry,
     ):
         yield registry

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -328,9 +329,10 @@ def csr_text(name: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
 
 @dataclass
 class PostgreSQL:
-    """A PostgreSQL of its own, with one empty database at `url`."""
+    """A PostgreSQL of its own, with one empty database at `url`. Its files go when it ends."""
 
-    folder: Path
+    # Not below pytest's folder: that is closed to PostgreSQL's user again by every other run of pytest that starts.
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="registry-postgresql-")))
     port: int = field(default_factory=free_port)
     daemon: Daemon | None = None
 
@@ -348,11 +350,7 @@ class PostgreSQL:
         return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
 
     def __enter__(self) -> PostgreSQL:
-        self.folder.mkdir(parents=True, exist_ok=True)
         if self._as_user:
-            for path in (self.folder, *self.folder.parents):
-                if path.stat().st_mode & 0o001 == 0:
-                    path.chmod(path.stat().st_mode | 0o011)
             shutil.chown(self.folder, "postgres", "postgres")
         initdb = [self._programs / "initdb", "-D", self.folder / "data", "-A", "trust", "-U", "registry", "--no-sync"]
         subprocess.run([*self._as_user, *initdb], check=True, capture_output=True, cwd="/")
@@ -385,6 +383,7 @@ class PostgreSQL:
             # Fast shutdown: do not wait for clients that a test has killed.
             self.daemon.signal(signal.SIGINT)
             self.daemon.stop()
+        shutil.rmtree(self.folder)
 
 
 def wait_tlsa(knot: KnotServer, name: str, expected: set[str], seconds: float = 15) -> None:
