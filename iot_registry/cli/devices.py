@@ -30,9 +30,9 @@ from iot_registry.config import Settings
 from iot_registry.errors import Reason, Refused
 from iot_registry.publication.profile import Profile
 from iot_registry.service import bundles, devices, imports
+from iot_registry.service.authorities import server_anchor
 from iot_registry.service.schemas import DeviceCreate, DeviceCreated, DeviceDetail, DeviceView
 from iot_registry.store.models import Device, DeviceStatus
-from iot_registry.web.tls import server_anchor
 
 WAIT = click.option(
     "--wait",

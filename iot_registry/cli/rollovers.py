@@ -27,9 +27,9 @@ from iot_registry.errors import Reason, Refused
 from iot_registry.publication import tsig
 from iot_registry.publication.publisher import Publisher
 from iot_registry.service import rollover as service
+from iot_registry.service.authorities import server_anchor
 from iot_registry.service.rollover import Step
 from iot_registry.signer import create_signer
-from iot_registry.web.tls import server_anchor
 
 TITLES = {
     Step.AUTHORITY: "new issuing CA, all certificates invalid",

@@ -105,6 +105,17 @@ def singleton(session: Session, kind: AuthorityKind) -> Authority:
     return row
 
 
+def server_anchor(session: Session, settings: Settings) -> str:
+    """The PEM certificate that a client must trust to reach this server. Raises ConfigurationError."""
+    if settings.tls.anchor is None:
+        return singleton(session, AuthorityKind.SERVER).pem
+    try:
+        pem = settings.tls.anchor.read_text()
+        return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.PEM).decode()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{settings.tls.anchor}: not a PEM certificate: {error}") from None
+
+
 def ensure_singletons(session: Session, store: KeyStore, settings: Settings, now: dt.datetime) -> bool:
     """Make the root and the TLS server's anchor if there are none; returns whether any was made."""
     made = False

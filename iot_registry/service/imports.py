@@ -17,12 +17,11 @@ from iot_registry.errors import Reason, Refused
 from iot_registry.pki.request import vet
 from iot_registry.service import bundles, devices
 from iot_registry.service.access import Principal
-from iot_registry.service.authorities import KeyStore
+from iot_registry.service.authorities import KeyStore, server_anchor
 from iot_registry.service.enrollment import Enrollment, pem
 from iot_registry.service.schemas import DeviceCreate
 from iot_registry.store.database import Database
 from iot_registry.store.models import CertificateStatus
-from iot_registry.web.tls import server_anchor
 
 # How many devices one transaction registers: few enough that others get their turn in between.
 BATCH = 200

@@ -17,7 +17,7 @@ from iot_registry.config import Settings, parse_endpoint
 from iot_registry.publication import tsig
 from iot_registry.publication.publisher import Publisher
 from iot_registry.service import provision
-from iot_registry.service.authorities import KeyStore
+from iot_registry.service.authorities import KeyStore, server_anchor
 from iot_registry.service.enrollment import Enrollment
 from iot_registry.signer import create_signer
 from iot_registry.store.database import Database
@@ -25,7 +25,7 @@ from iot_registry.web import api, est, openapi, problem, public
 from iot_registry.web import feed as feed_routes
 from iot_registry.web.context import CONTEXT, MAX_BODY, Context
 from iot_registry.web.limits import FailureLimit
-from iot_registry.web.tls import ServerTls, server_anchor
+from iot_registry.web.tls import ServerTls
 from iot_registry.web.watch import ChangeWatch
 
 log = structlog.get_logger("iot_registry")

@@ -10,7 +10,6 @@ import tempfile
 import threading
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,17 +23,6 @@ from iot_registry.store.models import AuthorityKind, Domain
 
 LEAF_DAYS = 90
 RENEW_DAYS = 30
-
-
-def server_anchor(session: Session, settings: Settings) -> str:
-    """The PEM certificate that a client must trust to reach this server. Raises ConfigurationError."""
-    if settings.tls.anchor is None:
-        return authorities.singleton(session, AuthorityKind.SERVER).pem
-    try:
-        pem = settings.tls.anchor.read_text()
-        return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.PEM).decode()
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{settings.tls.anchor}: not a PEM certificate: {error}") from None
 
 
 def hosts(session: Session, settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from iot_registry.service.authorities import KeyStore
 from iot_registry.store.database import Database
 from iot_registry.store.models import AuditEntry, Change, Device, DeviceStatus, OutboxEntry
 from tests.harness.process import wait_for
-from tests.integration.iot_registry.parts import Registry, csr_text
+from tests.integration.iot_registry.parts import PostgreSQL, Registry, csr_text
 
 pytestmark = pytest.mark.daemons
 
@@ -98,10 +98,11 @@ def _spki_sha256(pem: str) -> str:
 
 
 @contextmanager
-def running(tmp_path: Path) -> Iterator[Registry]:
+def running(tmp_path: Path, backend: str = "sqlite") -> Iterator[Registry]:
     options = {"publication": {"timeout_seconds": 2}}
-    with Registry(tmp_path / "registry", options=options).running() as registry:
-        yield registry
+    with ExitStack() as stack:
+        url = stack.enter_context(PostgreSQL()).url if backend == "postgresql" else None
+        yield stack.enter_context(Registry(tmp_path / "registry", url, options).running())
 
 
 def check(registry: Registry, operator: Operator) -> None:
@@ -124,11 +125,12 @@ def check(registry: Registry, operator: Operator) -> None:
     assert {name: count for name, count in told.items() if count > done[name]} == {}
 
 
-def test_killing_the_registry_loses_nothing(tmp_path: Path) -> None:
-    with running(tmp_path) as registry:
+@pytest.mark.parametrize(("backend", "rounds"), [("sqlite", ROUNDS), ("postgresql", ROUNDS // 2)])
+def test_killing_the_registry_loses_nothing(tmp_path: Path, backend: str, rounds: int) -> None:
+    with running(tmp_path, backend) as registry:
         operator = Operator(registry, seed=4)
         interrupted = 0
-        for number in range(ROUNDS):
+        for number in range(rounds):
             operator.enroll(number)
             operator.disturb()
             time.sleep(operator.random.uniform(0, 0.15))
@@ -137,7 +139,7 @@ def test_killing_the_registry_loses_nothing(tmp_path: Path) -> None:
             interrupted += not operator.settled()
             registry.start()
         check(registry, operator)
-        print(f"{ROUNDS} kills of the registry, {interrupted} in mid-publication, {len(operator.names)} devices")
+        print(f"{rounds} kills of the registry, {interrupted} in mid-publication, {len(operator.names)} devices")
         assert interrupted > 0
 
 
