@@ -69,7 +69,12 @@ def plain(server: FreeRadius) -> None:
         ("enable = yes", "enable = no"),
         ('persist_dir = "', '#persist_dir = "'),
     )
-    _edit(server.raddb / "sites-available/dane", ("\t\t\t\tdane {\n", "\t\t\t\tok {\n"))
+    _edit(
+        server.raddb / "sites-available/dane",
+        ("\t\t\t\t\tdane {\n", "\t\t\t\t\tok {\n"),
+        ("\t\t\t\tdane_seen\n", "\t\t\t\tok\n"),
+        ("\t\tdane_seen\n", ""),
+    )
 
 
 def forking(server: FreeRadius, resolver_port: int) -> None:
