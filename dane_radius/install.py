@@ -67,6 +67,7 @@ class Layout:
     acct_port: int = 0
     user: str = "freerad"
     keep_default: bool = False
+    resumption: bool = False
     python_path: str = ""
 
     def values(self) -> dict[str, str]:
@@ -86,6 +87,10 @@ class Layout:
             "metrics_port": str(self.metrics_port),
             "auth_port": str(self.auth_port),
             "acct_port": str(self.acct_port),
+            "resumption": "true" if self.resumption else "false",
+            "allow_session_resumption": "Yes" if self.resumption else "No",
+            # As long as `lifetime` in mods-available/dane_eap, or until an abandoned handshake is surely over.
+            "session_max_age": "3600" if self.resumption else "120",
         }
 
 

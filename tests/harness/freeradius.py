@@ -44,6 +44,7 @@ class FreeRadius:
     threads: int | None = None
     daemon: Daemon | None = None
     tls_max_version: str = "1.3"
+    resumption: bool = False
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,7 @@ class FreeRadius:
             auth_port=self.auth_port,
             acct_port=self.acct_port,
             python_path=self.python_path or "",
+            resumption=self.resumption,
         )
 
     def prepare(self) -> None:
