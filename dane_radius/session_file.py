@@ -46,7 +46,7 @@ _STORED = re.compile(r"dane1 ([0-9a-f]{64}) (/\S+)\Z")
 
 
 def to_store(leaf_fingerprint: str, path: str) -> str:
-    """What an accepted session keeps with it for its resumption: which certificate it was for, and where that stands."""
+    """What an accepted session keeps for its resumption: which certificate it was for, and where that stands."""
     return f"dane1 {leaf_fingerprint} {path}"
 
 
