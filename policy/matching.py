@@ -230,6 +230,14 @@ class Policy:
             if not dot:
                 return [self.rules[order] for order in sorted(found)]
 
+    def could_grant(self, name: str) -> bool:
+        """Whether any rule, wherever the name asks, gives it access, if the DNS vouches for it."""
+        return any(rule.grant is not None for rule in self._rules_for(name))
+
+    def allows_pkix_cd(self, name: str) -> bool:
+        """Whether any rule for this name opts in to TLSA usage 4."""
+        return any(rule.allow_pkix_cd for rule in self._rules_for(name))
+
     def selects(self, name: str) -> bool:
         """Whether any rule speaks about this name, wherever it asks."""
         return bool(self._rules_for(name))

@@ -35,9 +35,11 @@ from dane_radius.anchors import (
     AnchorSource,
     parse_index_line,
 )
+from dane_radius.names import identity_domain
 from trust_sync.certificate import Certificate, CertificateRefused, parse_pem
 from trust_sync.collision import Footprint, judge
 
+DISCOVERED = frozenset({AnchorSource.PKIX_CD, AnchorSource.DANE_TA, AnchorSource.LEAF})
 LOCK_FILE = ".lock"
 _OURS = re.compile(r"anchor-([0-9a-f]{64})\.pem\Z")
 _TEMPORARY = re.compile(r"\.anchor-.*\.tmp\Z")
@@ -64,6 +66,8 @@ class AnchorStore:
         self._index = self._path / INDEX_FILE
         self._records: dict[str, AnchorRecord] = {}
         self._footprints: dict[str, Footprint] = {}
+        self._by_domain: dict[str, set[str]] = {}
+        self._discovered: dict[str, int] = {}
         # Which anchors share a subject or a key identifier.
         self._shared: dict[tuple[str, bytes], dict[str, Footprint]] = {}
         # Anchors that were in the journal but whose certificate was gone or damaged when the store was opened.
@@ -95,7 +99,16 @@ class AnchorStore:
 
     def for_domain(self, domain: str) -> list[AnchorRecord]:
         """The anchors that may vouch for names of an identity domain."""
-        return [record for record in self._records.values() if record.vouches_for(domain)]
+        found: dict[str, AnchorRecord] = {}
+        while domain:
+            for fingerprint in self._by_domain.get(domain, ()):
+                found[fingerprint] = self._records[fingerprint]
+            domain = domain.partition(".")[2]
+        return list(found.values())
+
+    def count_discovered(self, domain: str) -> int:
+        """How many anchors discovery has put there for an identity domain, those of single devices included."""
+        return self._discovered.get(domain, 0)
 
     def add(
         self, certificate: Certificate, domains: Iterable[str], source: AnchorSource, fetched: datetime
@@ -130,7 +143,7 @@ class AnchorStore:
             if held is None:
                 self._take_away(certificate.subject_hash, record.file)
             raise StoreError(f"{self._path}: anchor not added: {_why(error)}") from error
-        self._records[fingerprint] = record
+        self._hold(record)
         if held is None:
             self._note(fingerprint, _footprint(certificate, source, fingerprint))
         self._compact_if_due()
@@ -148,12 +161,12 @@ class AnchorStore:
                     return False
                 smaller = replace(record, domains=left)
                 self._append({"op": "add", **smaller.to_json()})
-                self._records[fingerprint] = smaller
+                self._hold(smaller)
                 return True
             self._append({"op": "remove", "fingerprint": fingerprint})
         except OSError as error:
             raise StoreError(f"{self._path}: anchor not removed: {_why(error)}") from error
-        del self._records[fingerprint]
+        self._let_go(fingerprint)
         self._forget(fingerprint)
         self._take_away(self._hash_of(record.file), record.file)
         self._compact_if_due()
@@ -247,6 +260,8 @@ class AnchorStore:
         for fingerprint in [f for f in self._records if f not in self._footprints]:
             self._append({"op": "remove", "fingerprint": fingerprint})
             self.damaged.append(self._records.pop(fingerprint))
+        for record in self._records.values():
+            self._count(record, 1)
         for name in foreign:
             certificate = parse_or_none(self._ca / name)
             if certificate is not None:
@@ -357,6 +372,31 @@ class AnchorStore:
         os.close(self._journal)
         self._journal, self._size, self._lines = descriptor, len(octets), len(lines)
         _sync_folder(self._path)
+
+    # what is in force
+
+    def _hold(self, record: AnchorRecord) -> None:
+        self._let_go(record.fingerprint)
+        self._records[record.fingerprint] = record
+        self._count(record, 1)
+
+    def _let_go(self, fingerprint: str) -> None:
+        record = self._records.pop(fingerprint, None)
+        if record is not None:
+            self._count(record, -1)
+
+    def _count(self, record: AnchorRecord, change: int) -> None:
+        for domain in record.domains:
+            members = self._by_domain.setdefault(domain, set())
+            (members.add if change > 0 else members.discard)(record.fingerprint)
+            if not members:
+                del self._by_domain[domain]
+            if record.source in DISCOVERED:
+                # A device's own certificate vouches for its name alone, and counts for the domain of that.
+                owner = identity_domain(domain) if record.source is AnchorSource.LEAF else domain
+                self._discovered[owner] = self._discovered.get(owner, 0) + change
+                if not self._discovered[owner]:
+                    del self._discovered[owner]
 
     # what shadows what
 
