@@ -104,6 +104,27 @@ class AnswerCache:
         """Threads that wait for the DNS now."""
         return self._waiting
 
+    def cached(self, name: str) -> Answer | None:
+        """The answer held for a normalized name, its `ttl` being what is left of it; None without one."""
+        now = self._clock()
+        with self._lock:
+            return self._held(name, now)
+
+    def _held(self, name: str, now: float) -> Answer | None:
+        entry = self._entries.get(name)
+        if entry is None or now >= entry.expires:
+            return None
+        self._entries.move_to_end(name)
+        self.counts.hits += 1
+        self._refresh_if_due(name, entry, now)
+        return _aged(entry, now)
+
+    def stale(self, name: str) -> Answer | None:
+        """An expired positive answer that `stale_grace` still allows, for when the resolver does not answer."""
+        with self._lock:
+            answer = self._stale_or(name, Unavailable(""), self._clock())
+        return answer if isinstance(answer, Secure) else None
+
     def lookup(self, name: str) -> tuple[Answer, bool]:
         """The answer for a normalized name, and whether it came from the cache.
 
@@ -111,12 +132,9 @@ class AnswerCache:
         """
         now = self._clock()
         with self._lock:
-            entry = self._entries.get(name)
-            if entry is not None and now < entry.expires:
-                self._entries.move_to_end(name)
-                self.counts.hits += 1
-                self._refresh_if_due(name, entry, now)
-                return _aged(entry, now), True
+            held = self._held(name, now)
+            if held is not None:
+                return held, True
             flight = self._flights.get(name)
             leads = flight is None
             domain = identity_domain(name)

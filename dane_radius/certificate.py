@@ -23,7 +23,6 @@ MAX_SAN_OCTETS = 32 * 1024
 
 _SAN_OID = bytes.fromhex("551d11")  # 2.5.29.17
 _GENERAL_NAMES = {
-    0x80: "otherName",
     0xA0: "otherName",
     0x81: "rfc822Name",
     0x82: "dNSName",
@@ -35,6 +34,11 @@ _GENERAL_NAMES = {
     0x88: "registeredID",
 }
 _DNS_NAME = 0x82
+_OPTIONAL_FIELDS = (0x81, 0x82, der.context(3))
+_EXTENSION_FORMS = (
+    [der.OBJECT_IDENTIFIER, der.OCTET_STRING],
+    [der.OBJECT_IDENTIFIER, der.BOOLEAN, der.OCTET_STRING],
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,10 @@ def candidate_names(leaf: Leaf) -> list[str]:
 
 def _parse(data: bytes) -> Leaf:
     certificate = der.only(data, der.SEQUENCE, "Certificate")
-    tbs = der.expect(data, certificate.content, certificate.end, der.SEQUENCE, "TBSCertificate")
-    fields = list(der.children(data, tbs))
+    parts = list(der.children(data, certificate))
+    if [part.tag for part in parts] != [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]:
+        raise der.DerError("Certificate: TBSCertificate, signatureAlgorithm and signatureValue expected")
+    fields = list(der.children(data, parts[0]))
     if fields and fields[0].tag == der.context(0):
         fields = fields[1:]
     if len(fields) < 6:
@@ -139,17 +145,29 @@ def _parse(data: bytes) -> Leaf:
 
 
 def _extensions(data: bytes, optional_fields: list[der.Tlv]) -> Iterator[list[der.Tlv]]:
-    for field in optional_fields:
-        if field.tag == der.context(3):
-            sequence = der.expect(data, field.content, field.end, der.SEQUENCE, "extensions")
-            for extension in der.children(data, sequence):
-                yield list(der.children(data, extension))
+    """The parts of each extension. What stands behind the public key must be issuerUniqueID, subjectUniqueID and
+    extensions, each at most once and in this order: a second list of extensions could hold a second name.
+    """
+    tags = [field.tag for field in optional_fields]
+    if any(tag not in _OPTIONAL_FIELDS for tag in tags) or sorted(set(tags), key=_OPTIONAL_FIELDS.index) != tags:
+        found = ", ".join(f"0x{tag:02x}" for tag in tags)
+        raise der.DerError(f"TBSCertificate: tags {found} found behind subjectPublicKeyInfo")
+    if not tags or tags[-1] != der.context(3):
+        return
+    field = optional_fields[-1]
+    sequence = der.expect(data, field.content, field.end, der.SEQUENCE, "extensions")
+    if sequence.end != field.end:
+        raise der.DerError(f"extensions: {field.end - sequence.end} octets left over")
+    for extension in der.children(data, sequence):
+        if extension.tag != der.SEQUENCE:
+            raise der.DerError(f"extension: tag 0x{extension.tag:02x} found, 0x{der.SEQUENCE:02x} expected")
+        yield list(der.children(data, extension))
 
 
 def _find_san(data: bytes, optional_fields: list[der.Tlv]) -> bytes | None:
     found: bytes | None = None
     for parts in _extensions(data, optional_fields):
-        if not 2 <= len(parts) <= 3 or parts[0].tag != der.OBJECT_IDENTIFIER or parts[-1].tag != der.OCTET_STRING:
+        if [part.tag for part in parts] not in _EXTENSION_FORMS:
             raise der.DerError("extension: OBJECT IDENTIFIER, optional BOOLEAN and OCTET STRING expected")
         if parts[0].value(data) == _SAN_OID:
             if found is not None:
@@ -180,19 +198,16 @@ def _general_names(san: bytes) -> tuple[tuple[bytes, ...], frozenset[str]]:
 
 
 def _time(data: bytes, element: der.Tlv) -> datetime:
+    """RFC 5280 section 4.1.2.5: YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, and nothing else that ASN.1 would allow."""
     text = element.value(data)
+    octets = {der.UTC_TIME: 13, der.GENERALIZED_TIME: 15}.get(element.tag)
+    if octets != len(text) or text[-1:] != b"Z" or not text[:-1].isdigit():
+        raise der.DerError(f"validity: tag 0x{element.tag:02x}, {text!r} is not a time as RFC 5280 writes it")
+    if element.tag == der.UTC_TIME:
+        # Section 4.1.2.5.1: 50 and above are 19xx.
+        text = (b"19" if text >= b"50" else b"20") + text
     try:
-        if element.tag == der.UTC_TIME:
-            year = int(text[:2])
-            # RFC 5280 section 4.1.2.5.1: 50 and above are 19xx.
-            century = b"19" if year >= 50 else b"20"
-            text = century + text
-        elif element.tag != der.GENERALIZED_TIME:
-            raise ValueError(f"tag 0x{element.tag:02x}")
-        if len(text) != len("YYYYMMDDHHMMSSZ"):
-            raise ValueError(f"{len(text)} octets")
-        return datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+        return datetime(year, month, day, int(text[8:10]), int(text[10:12]), int(text[12:14]), tzinfo=UTC)
     except ValueError as error:
-        raise der.DerError(
-            f"validity: {text!r} is not a time as RFC 5280 section 4.1.2.5 writes it ({error})"
-        ) from error
+        raise der.DerError(f"validity: {text!r} is no point in time ({error})") from error

@@ -74,8 +74,11 @@ class CacheConfig(_Section):
     refresh_ahead: Annotated[float, Field(ge=0, lt=1)] = 0.2
     stale_grace: Annotated[float, Field(ge=0, le=604_800)] = 0.0
 
+    # The share of the clock that decisions may spend waiting for the DNS, all together: see dane_radius.lookups.
+    wait_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+
     def limits(self) -> CacheLimits:
-        return CacheLimits(**self.model_dump())
+        return CacheLimits(**self.model_dump(exclude={"wait_share"}))
 
 
 class SessionConfig(_Section):

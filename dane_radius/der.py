@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+BOOLEAN = 0x01
 INTEGER = 0x02
+BIT_STRING = 0x03
 OCTET_STRING = 0x04
 OBJECT_IDENTIFIER = 0x06
 UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
-BOOLEAN = 0x01
 
 
 def context(number: int, *, constructed: bool = True) -> int:

@@ -35,7 +35,6 @@ EDE_STALE = frozenset({3, 19})
 
 _FLAG_QR, _FLAG_TC, _FLAG_RD, _FLAG_AD = 0x8000, 0x0200, 0x0100, 0x0020
 _MAX_EDE_TEXT = 200
-_MAX_POINTERS = 64
 _MAX_CNAMES = 16
 # RFC 2181 section 8: a TTL with its top bit set counts as 0.
 _MAX_TTL = 0x7FFFFFFF
@@ -53,6 +52,8 @@ def encode_name(name: str) -> bytes:
     """The wire form of a normalized name. Raises WireError for a label or name that does not fit."""
     out = bytearray()
     for label in name.split("."):
+        if not label.isascii():
+            raise WireError(f"label {label!r}: ASCII expected")
         octets = label.encode("ascii")
         if not 1 <= len(octets) <= 63:
             raise WireError(f"label {label!r}: 1 to 63 octets expected")
@@ -127,13 +128,18 @@ def decode_response(octets: bytes, name: str, message_id: int) -> Message:
             record, offset = _decode_record(octets, offset)
             records.append(record)
         sections.append(tuple(records))
+    if offset != len(octets):
+        raise WireError(f"{len(octets) - offset} octets left over behind the message")
     rcode = flags & 0xF
     ede: list[tuple[int, str]] = []
-    for record in sections[2]:
-        if record.rrtype == TYPE_OPT:
-            # The OPT record's TTL field holds the upper bits of the rcode (RFC 6891 section 6.1.3).
-            rcode |= (record.ttl >> 24) << 4
-            ede += _extended_errors(octets[record.rdata_offset : record.rdata_end])
+    opt = [record for section in sections for record in section if record.rrtype == TYPE_OPT]
+    if opt:
+        # RFC 6891 section 6.1.1: one, of the root, among the additional records.
+        if len(opt) > 1 or opt[0].owner or opt[0] not in sections[2]:
+            raise WireError("more than one OPT record, or one where none can be")
+        # Its TTL field holds the upper bits of the rcode (section 6.1.3).
+        rcode |= (opt[0].ttl >> 24) << 4
+        ede += _extended_errors(octets[opt[0].rdata_offset : opt[0].rdata_end])
     return Message(rcode, bool(flags & _FLAG_AD), sections[0], sections[1], tuple(ede), octets)
 
 
@@ -146,7 +152,7 @@ def decode_name(octets: bytes, offset: int) -> tuple[str, int]:
     labels = []
     length = 0
     behind = -1
-    pointers = 0
+    earliest = offset
     while True:
         if offset >= len(octets):
             raise WireError("name cut off")
@@ -157,11 +163,11 @@ def decode_name(octets: bytes, offset: int) -> tuple[str, int]:
             if behind < 0:
                 behind = offset + 2
             target = (size & 0x3F) << 8 | octets[offset + 1]
-            pointers += 1
-            # A pointer goes back to a prior occurrence (RFC 1035 section 4.1.4), so a loop cannot be.
-            if target >= offset or pointers > _MAX_POINTERS:
+            # A pointer goes to a prior occurrence (RFC 1035 section 4.1.4): before all of this name that was read so
+            # far, so that no name can run into itself.
+            if target >= earliest:
                 raise WireError("compression pointer does not point backwards")
-            offset = target
+            offset = earliest = target
             continue
         if size > 63:
             raise WireError(f"label type 0x{size:02x} is not known")
@@ -266,17 +272,27 @@ def interpret(message: Message, name: str) -> Answer:
 
 def _follow_cnames(message: Message, name: str) -> tuple[str, int]:
     """The owner that the CNAMEs in the answer lead to, and the least TTL among them."""
-    targets = {r.owner: r for r in message.answer if r.rrtype == TYPE_CNAME and r.rrclass == CLASS_IN}
-    ttl = _MAX_TTL
+    aliases: dict[str, ResourceRecord] = {}
+    for record in message.answer:
+        if record.rrtype == TYPE_CNAME and record.rrclass == CLASS_IN:
+            if record.owner in aliases:
+                raise WireError(f"{record.owner} has two CNAMEs")
+            aliases[record.owner] = record
+    if not aliases:
+        return name, _MAX_TTL
+    if any(r.rrtype == TYPE_TLSA and r.owner in aliases for r in message.answer):
+        raise WireError("a name has both a CNAME and TLSA records")
+    # A synthesized CNAME lives no longer than the DNAME that it was made from (RFC 6672 section 3.1).
+    ttl = min((r.ttl for r in message.answer if r.rrtype == TYPE_DNAME), default=_MAX_TTL)
     owner = name
     for _ in range(_MAX_CNAMES):
-        record = targets.get(owner)
-        if record is None:
+        alias = aliases.get(owner)
+        if alias is None:
             return owner, ttl
-        owner, end = decode_name(message.octets, record.rdata_offset)
-        if end != record.rdata_end:
+        owner, end = decode_name(message.octets, alias.rdata_offset)
+        if end != alias.rdata_end:
             raise WireError("CNAME data is not one name")
-        ttl = min(ttl, record.ttl)
+        ttl = min(ttl, alias.ttl)
     raise WireError(f"more than {_MAX_CNAMES} CNAMEs in a row")
 
 

@@ -60,7 +60,9 @@ def _check_a_label(label: str, name: str) -> None:
         raise Refused(
             ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)"
         ) from error
-    if not decoded or decoded.isascii():
+    # Nothing but ASCII has no need of an A-label; controls, surrogates and unassigned code points have no right to one;
+    # and of two spellings of the same U-label at most one is what an encoder makes.
+    if decoded.isascii() or not decoded.isprintable() or decoded.encode("punycode") != label[4:].encode("ascii"):
         raise Refused(ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)")
 
 
@@ -70,12 +72,15 @@ def identity_domain(name: str) -> str:
     - `<device>[.<group>]._device.<org>`: from the rightmost underscore label on (draft-wilson-dane-pkix-cd
       section 3.4), so `a1.camera._device.example.net` belongs to `_device.example.net`;
     - `_service.<client>`: the client's domain, so `_mqtt.a1.example.net` belongs to `a1.example.net`;
-    - a free-form name: its parent, so `a1.iot.example.net` belongs to `iot.example.net`.
+    - a free-form name: its parent, so `a1.iot.example.net` belongs to `iot.example.net`;
+    - a name of two labels: itself. Its parent is a top-level domain, which nobody's anchor may vouch for.
 
     `name` is as `normalize` returns it.
     """
     labels = name.split(".")
-    for index in range(len(labels) - 1, 0, -1):
+    if len(labels) <= 2:
+        return name
+    for index in range(len(labels) - 2, 0, -1):
         if labels[index].startswith("_"):
             return ".".join(labels[index:])
     return ".".join(labels[1:])
@@ -94,4 +99,4 @@ def authority_host(name: str) -> str | None:
     nothing left of it.
     """
     domain = identity_domain(name)
-    return domain[1:] if domain.startswith("_") else None
+    return domain[1:] if domain.startswith("_") and domain != name else None

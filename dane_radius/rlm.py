@@ -107,6 +107,23 @@ def authorize(_: Any) -> int:
     return RLM_MODULE_NOOP
 
 
+def post_auth(lists: Any) -> int:
+    """The outer server, on each Access-Challenge once there is a TLS session: look ahead.
+
+    FreeRADIUS has verified the certificate by then; its decision comes with the device's next packet, and the DNS can
+    answer meanwhile. Nothing is decided, and nothing is waited for.
+    """
+    try:
+        service = _service
+        path = _pairs(lists, "session-state").get("TLS-Cache-Filename")
+        if service is not None and path:
+            service.look_ahead(path, request_facts(_pairs(lists, "request")))
+    except Exception:
+        # The decision will see the same problem, and report it.
+        return RLM_MODULE_NOOP
+    return RLM_MODULE_NOOP
+
+
 def authenticate(lists: Any) -> int | tuple[int, Update]:
     """The check server, once per handshake: decide about the client certificate.
 
@@ -117,7 +134,7 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
         if service is None:
             _radlog(_L_ERR, "called before it was instantiated")
             return RLM_MODULE_REJECT
-        pairs = _request_pairs(lists)
+        pairs = _pairs(lists, "request")
         request = request_facts(pairs)
         decision = service.check(pairs.get("TLS-Cache-Filename", ""), request, log_fields(pairs, request))
         return to_result(decision)
@@ -126,10 +143,10 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
         return RLM_MODULE_REJECT
 
 
-def _request_pairs(lists: Any) -> dict[str, str]:
-    """The request list as a dictionary; of an attribute that stands twice, the first."""
+def _pairs(lists: Any, which: str) -> dict[str, str]:
+    """An attribute list as a dictionary; of an attribute that stands twice, the first."""
     pairs: dict[str, str] = {}
-    for name, value in lists.get("request") or ():
+    for name, value in lists.get(which) or ():
         pairs.setdefault(name, value)
     return pairs
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,19 +20,22 @@ from prometheus_client import start_http_server
 from dane_radius import __version__
 from dane_radius.anchors import AnchorDirectory
 from dane_radius.cache import AnswerCache
-from dane_radius.certificate import parse_leaf
+from dane_radius.certificate import Leaf, parse_leaf
 from dane_radius.config import Config, ConfigError, read_cui_key
 from dane_radius.control import ControlServer
-from dane_radius.decision import Decision, conclude, prepare, refuse
+from dane_radius.decision import Decision, Prepared, conclude, prepare, refuse
 from dane_radius.log import Logger, log_decision, open_log
+from dane_radius.lookups import Lookups, WaitBudget
 from dane_radius.metrics import Metrics
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
-from dane_radius.session_file import read_session_file
+from dane_radius.session_file import read_session_file, remove_session
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
 _SWEEP_EVERY = 10
+# Handshakes between their last challenge and their decision; an abandoned one leaves its entry to be pushed out.
+_MAX_LOOKED_AHEAD = 4096
 
 # A device that comes back presents the same certificate: its parsed form is kept.
 _parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
@@ -54,6 +58,11 @@ class Service:
         self.policies = PolicyStore(config.policy, self._policy_changed)
         self.cui_key = read_cui_key(config.cui_key_file) if config.cui_key_file else None
         self.cache = AnswerCache(config.resolver.build(), config.cache.limits())
+        self.waits = WaitBudget(config.cache.wait_share, config.resolver.timeout)
+        self.lookups = Lookups(
+            self.cache, self.waits, workers=config.cache.max_waiting, patience=config.resolver.timeout
+        )
+        self._looked_ahead: OrderedDict[str, Leaf] = OrderedDict()
         self.metrics.watch_cache(self.cache)
         self.anchors = AnchorDirectory(config.anchors)
         self._clock = clock
@@ -94,10 +103,29 @@ class Service:
         self._stop.set()
         if self._housekeeper is not None:
             self._housekeeper.join(timeout=5)
+        self.lookups.stop()
         self.cache.stop()
         if self._control is not None:
             self._control.stop()
         self.log.info("stopped")
+
+    def look_ahead(self, session_path: str, request: RequestFacts) -> None:
+        """Start the DNS lookup for a certificate whose decision comes next. Raises Refused without a certificate."""
+        leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory, remove=False))
+        self._looked_ahead[session_path] = leaf
+        if len(self._looked_ahead) > _MAX_LOOKED_AHEAD:
+            self._looked_ahead.popitem(last=False)
+        prepared = prepare(leaf, self.policies.current, request)
+        if isinstance(prepared, Prepared):
+            self.lookups.prefetch(prepared.name)
+
+    def _leaf(self, session_path: str) -> Leaf:
+        """The certificate of a TLS session, whose file is used up. Raises Refused."""
+        leaf = self._looked_ahead.pop(session_path, None)
+        if leaf is None:
+            return _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
+        remove_session(session_path)
+        return leaf
 
     def check(self, session_path: str, request: RequestFacts, log_fields: dict[str, str | None]) -> Decision:
         """Decide about the client certificate of a finished handshake. Never raises.
@@ -119,13 +147,13 @@ class Service:
     def _decide(self, session_path: str, request: RequestFacts) -> Decision:
         policy = self.policies.current
         try:
-            leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
+            leaf = self._leaf(session_path)
         except Refused as refusal:
             return refuse(refusal, policy)
         prepared = prepare(leaf, policy, request)
         if isinstance(prepared, Decision):
             return prepared
-        answer, cached = self.cache.lookup(prepared.name)
+        answer, cached = self.lookups.lookup(prepared.name)
         anchors = self.anchors.for_name(prepared.name)
         return conclude(prepared, answer, anchors, self._clock(), cached=cached, cui_key=self.cui_key)
 

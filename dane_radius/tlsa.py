@@ -11,6 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from dane_radius import der
+from dane_radius.certificate import parse_leaf
+from dane_radius.reasons import Refused
+
 
 class Usage(IntEnum):
     """Certificate usage (RFC 6698 section 2.1.1, acronyms of RFC 7218); 4 is draft-wilson-dane-pkix-cd, unassigned."""
@@ -43,9 +47,6 @@ _DIGEST_OCTETS = {MatchingType.SHA2_256: 32, MatchingType.SHA2_512: 64}
 # Strongest first (RFC 7671 section 9). Full(0) is not a digest: it always counts.
 DIGEST_PREFERENCE = (MatchingType.SHA2_512, MatchingType.SHA2_256)
 
-# The smallest certificate or SubjectPublicKeyInfo that can exist is an Ed25519 key's: 44 octets.
-_MIN_FULL_OCTETS = 44
-
 
 @dataclass(frozen=True, slots=True)
 class TlsaRecord:
@@ -72,6 +73,8 @@ class TlsaRecord:
         if len(parts) < 4:
             raise ValueError(f"{text!r}: usage, selector, matching type and hexadecimal data expected")
         try:
+            if not all(part.isascii() and part.isdigit() for part in parts[:3]):
+                raise ValueError("digits only in a number")
             numbers = [int(part) for part in parts[:3]]
             data = bytes.fromhex("".join(parts[3:]))
         except ValueError as error:
@@ -92,15 +95,27 @@ def unusable_reason(record: TlsaRecord, *, allow_pkix_cd: bool = False) -> str |
     if record.selector not in (Selector.CERT, Selector.SPKI):
         return f"unknown selector {record.selector}"
     if record.matching_type == MatchingType.FULL:
-        if len(record.data) < _MIN_FULL_OCTETS or record.data[0] != 0x30:
-            what = "certificate" if record.selector == Selector.CERT else "public key"
-            return f"{len(record.data)} octets that are no DER {what}"
-        return None
+        return _malformed_full(record)
     if record.matching_type not in _DIGEST_OCTETS:
         return f"unknown matching type {record.matching_type}"
     expected = _DIGEST_OCTETS[MatchingType(record.matching_type)]
     if len(record.data) != expected:
         return f"digest of {len(record.data)} octets, {expected} expected"
+    return None
+
+
+def _malformed_full(record: TlsaRecord) -> str | None:
+    try:
+        if record.selector == Selector.CERT:
+            parse_leaf(record.data)
+        else:
+            info = der.only(record.data, der.SEQUENCE, "SubjectPublicKeyInfo")
+            parts = list(der.children(record.data, info))
+            if [part.tag for part in parts] != [der.SEQUENCE, der.BIT_STRING]:
+                raise der.DerError("SubjectPublicKeyInfo: algorithm and BIT STRING expected")
+    except (Refused, der.DerError) as error:
+        what = "certificate" if record.selector == Selector.CERT else "public key"
+        return f"{len(record.data)} octets that are no DER {what} ({error})"
     return None
 
 

@@ -94,7 +94,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **env} if env else None,
+            env={**{k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}, **(env or {})},
             cwd=cwd,
         )
     daemon = Daemon(name, process, log)
