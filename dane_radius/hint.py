@@ -2,7 +2,8 @@
 
 Called on the EAP identity, which anybody can claim. So a hint decides nothing, never raises, and costs little however
 many come: policy and what is known are looked at first, both in memory; a rate limit, in all and for one identity
-domain, comes before the socket; few threads may wait at once, each for a short, configured time.
+domain, comes before the socket. FreeRADIUS runs one call of this module at a time, so that waiting here keeps every
+other device waiting: it is done out of a budget of its own, and when that is spent, hints are sent without waiting.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dane_radius.limits import RateLimiter, RecentlySeen
+from dane_radius.lookups import WaitBudget
 from dane_radius.names import identity_domain, normalize
 from dane_radius.reasons import Refused
 from policy import Policy
@@ -45,14 +47,14 @@ class HintLimits:
     """Bounds on the module's side. Times are seconds, rates are per second.
 
     wait: how long an authentication may wait for the worker. repeat: how long nothing more is said about a name.
-    max_waiting: threads that may wait at once.
+    wait_share: the share of the clock that hints may wait, all together.
     """
 
     wait: float = 0.3
     rate: float = 20.0
     rate_per_domain: float = 5.0
     repeat: float = 2.0
-    max_waiting: int = 2
+    wait_share: float = 0.1
 
 
 def claimed_name(identity: str) -> str | None:
@@ -82,7 +84,7 @@ class Hinter:
         self._lock = threading.Lock()
         self._limiter = RateLimiter(limits.rate, limits.rate_per_domain)
         self._said = RecentlySeen(limits.repeat)
-        self._waiting = 0
+        self._budget = WaitBudget(limits.wait_share, 2 * limits.wait, clock)
 
     def hint(self, identity: str, policy: Policy) -> HintResult:
         """Tell the worker about an identity, if there is anything to tell, and wait for it for a moment."""
@@ -95,30 +97,30 @@ class Hinter:
             return HintResult.HELD
         if not self._enter(name):
             return HintResult.LIMITED
+        granted = self._budget.take(self._limits.wait)
+        began = self._clock()
         try:
-            return self._ask(name)
+            return self._ask(name, granted)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return HintResult.UNAVAILABLE
         finally:
-            with self._lock:
-                self._waiting -= 1
+            self._budget.give_back(granted - (self._clock() - began))
 
     def _enter(self, name: str) -> bool:
         now = self._clock()
         with self._lock:
-            if self._waiting >= self._limits.max_waiting or (name, now) in self._said:
+            if (name, now) in self._said:
                 return False
             if not self._limiter.allow(identity_domain(name), now):
                 return False
             self._said.add(name, now)
-            self._waiting += 1
             return True
 
-    def _ask(self, name: str) -> HintResult:
-        deadline = time.monotonic() + self._limits.wait + _SLACK_SECONDS
-        request = {"v": VERSION, "op": "discover", "name": name, "wait": self._limits.wait}
+    def _ask(self, name: str, wait: float) -> HintResult:
+        deadline = time.monotonic() + wait + _SLACK_SECONDS
+        request = {"v": VERSION, "op": "discover", "name": name, "wait": round(wait, 3)}
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-            connection.settimeout(self._limits.wait + _SLACK_SECONDS)
+            connection.settimeout(_SLACK_SECONDS)
             connection.connect(self._path)
             connection.sendall(json.dumps(request).encode() + b"\n")
             octets = bytearray()

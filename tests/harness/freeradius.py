@@ -43,6 +43,7 @@ class FreeRadius:
     threads: int | None = None
     daemon: Daemon | None = None
     tls_max_version: str = "1.3"
+    accounting: str = "none"
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +81,10 @@ class FreeRadius:
         return self.folder / "run" / "dane.sock"
 
     @property
+    def accounting_db(self) -> Path:
+        return self.folder / "accounting" / "radacct.db"
+
+    @property
     def server_ca_file(self) -> Path:
         return self.folder / "pki" / "server-ca.pem"
 
@@ -102,6 +107,8 @@ class FreeRadius:
             auth_port=self.auth_port,
             acct_port=self.acct_port,
             python_path=self.python_path or "",
+            accounting=self.accounting,
+            accounting_db=self.accounting_db,
         )
 
     def prepare(self) -> None:
