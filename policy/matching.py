@@ -231,8 +231,14 @@ class Policy:
                 return [self.rules[order] for order in sorted(found)]
 
     def could_grant(self, name: str) -> bool:
-        """Whether any rule, wherever the name asks, gives it access, if the DNS vouches for it."""
-        return any(rule.grant is not None for rule in self._rules_for(name))
+        """Whether there is any place where the name would get access, if the DNS vouches for it."""
+        for rule in self._rules_for(name):
+            if rule.grant is not None:
+                return True
+            if rule.networks is None:
+                # Denied everywhere: no later rule is ever looked at.
+                return False
+        return False
 
     def allows_pkix_cd(self, name: str) -> bool:
         """Whether any rule for this name opts in to TLSA usage 4."""
