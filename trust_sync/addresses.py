@@ -10,6 +10,8 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # IPv4 inside IPv6: NAT64 (RFC 6052), whose target is the embedded address.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# RFC 4291 section 2.4, as far as IANA hands addresses out; Python calls more than this global (fec0::/10).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 def refusal(text: str, allowed: Sequence[IpNetwork] = ()) -> str | None:
@@ -23,6 +25,8 @@ def refusal(text: str, allowed: Sequence[IpNetwork] = ()) -> str | None:
     inner = embedded(address)
     if inner is not None:
         return refusal(str(inner), allowed)
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return f"{address} is not a public address"
     if address.is_global and not address.is_multicast and not address.is_reserved:
         return None
     return f"{address} is not a public address"

@@ -40,7 +40,7 @@ class ControlServer:
             self._uids.add(entry.pw_uid)
             self._gid = self._gid if self._gid is not None else entry.pw_gid
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._peers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Bind and serve. Raises OSError. A socket file that nobody answers on any more is replaced."""
@@ -64,11 +64,16 @@ class ControlServer:
             self._server.close()
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
+            for peer in self._peers:
+                peer.cancel()
+            await asyncio.gather(*self._peers, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        if task := asyncio.current_task():
+            self._peers.add(task)
+            task.add_done_callback(self._peers.discard)
         try:
-            if self._open <= _MAX_CONNECTIONS and peer_uid(writer.get_extra_info("socket")) in self._uids:
+            if len(self._peers) <= _MAX_CONNECTIONS and peer_uid(writer.get_extra_info("socket")) in self._uids:
                 async with asyncio.timeout(_READ_SECONDS):
                     line = await reader.readuntil(b"\n")
                 reply = await self.answer(line)
@@ -78,8 +83,9 @@ class ControlServer:
             # Gone, slow, or talking too much: nothing to answer.
             return
         finally:
-            self._open -= 1
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def answer(self, line: bytes) -> dict[str, Any]:
         """The reply to one line. Never raises."""
@@ -110,4 +116,6 @@ async def _answers(path: str) -> bool:
     except (OSError, TimeoutError):
         return False
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     return True
