@@ -83,6 +83,10 @@ class WebServer:
         self._loop.run_forever()
         if self._runner is not None:
             self._loop.run_until_complete(self._runner.cleanup())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
 
     async def _serve(self) -> None:
@@ -136,6 +140,8 @@ class WebServer:
                     await self._changed.wait()
             except TimeoutError:
                 pass
+            if self.broken_status:
+                return web.Response(status=self.broken_status)
         found = [change for change in self.changes if change["seq"] > since]
         return web.json_response({"changes": found, "next": self.seq})
 
