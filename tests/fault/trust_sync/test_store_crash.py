@@ -194,3 +194,21 @@ def test_the_journal_takes_a_line_whole_or_not_at_all(tmp_path: Path, monkeypatc
         assert set(store.records) == {OLD.fingerprint}
         store.add(parse_certificate(OTHER.der), [DOMAIN], AnchorSource.REGISTRY, NOW)
     assert as_the_module_sees_it(tmp_path) == {OLD.fingerprint, OTHER.fingerprint}
+
+
+def test_a_change_takes_as_many_system_calls_among_many_anchors_as_among_few(tmp_path: Path) -> None:
+    keys = [new_key() for _ in range(3)]
+    cas = [parse_certificate(authority(f"CA {n}", key=keys[n % 3]).der) for n in range(400)]
+    newcomer = parse_certificate(OTHER.der)
+    counts: dict[int, tuple[int, int]] = {}
+    for size in (4, 400):
+        with AnchorStore(tmp_path / str(size)) as store:
+            for ca in cas[:size]:
+                store.add(ca, [DOMAIN], AnchorSource.REGISTRY, NOW)
+            added = run_and_kill(lambda: store.add(newcomer, [DOMAIN], AnchorSource.REGISTRY, NOW), None)  # noqa: B023
+            # The child changed the files; what it did is undone by a store of the same past.
+        with AnchorStore(tmp_path / str(size)) as store:
+            removed = run_and_kill(lambda: store.remove(newcomer.fingerprint), None)  # noqa: B023
+        counts[size] = added, removed
+    print(f"stops of an addition and a removal: {counts}")
+    assert counts[4] == counts[400]

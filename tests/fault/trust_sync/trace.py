@@ -16,7 +16,7 @@ def _ptrace(request: int, pid: int) -> None:
         raise OSError(ctypes.get_errno(), f"ptrace request {request}")
 
 
-def run_and_kill(action: Callable[[], None], after: int | None) -> int:
+def run_and_kill(action: Callable[[], object], after: int | None) -> int:
     """Run `action` in a child process and kill it at its `after`-th stop; None: let it end.
 
     A system call stops it twice, before and after. Returns the number of stops that it came to. Raises RuntimeError
