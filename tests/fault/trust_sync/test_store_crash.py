@@ -205,10 +205,10 @@ def test_a_change_takes_as_many_system_calls_among_many_anchors_as_among_few(tmp
         with AnchorStore(tmp_path / str(size)) as store:
             for ca in cas[:size]:
                 store.add(ca, [DOMAIN], AnchorSource.REGISTRY, NOW)
-            added = run_and_kill(lambda: store.add(newcomer, [DOMAIN], AnchorSource.REGISTRY, NOW), None)  # noqa: B023
+            added = run_and_kill(lambda: store.add(newcomer, [DOMAIN], AnchorSource.REGISTRY, NOW), None)
             # The child changed the files; what it did is undone by a store of the same past.
         with AnchorStore(tmp_path / str(size)) as store:
-            removed = run_and_kill(lambda: store.remove(newcomer.fingerprint), None)  # noqa: B023
+            removed = run_and_kill(lambda: store.remove(newcomer.fingerprint), None)
         counts[size] = added, removed
     print(f"stops of an addition and a removal: {counts}")
     assert counts[4] == counts[400]
