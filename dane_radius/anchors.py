@@ -23,14 +23,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from dane_radius.names import identity_domain, is_within
+from dane_radius.names import identity_domain, is_within, normalize
+from dane_radius.reasons import Refused
 
 INDEX_FILE = "index.jsonl"
 CA_FOLDER = "ca"
 INDEX_FORMAT = "dane-radius-anchors"
 INDEX_VERSION = 1
+_TEXTS = ("fingerprint", "file", "subject", "ski", "source", "fetched", "not_after")
+# How much of what was read last is read again, to tell a journal that grew from another one in its place.
+_TAIL_OCTETS = 256
 
 
 class AnchorSource(StrEnum):
@@ -85,34 +89,58 @@ class AnchorRecord:
     def from_json(cls, data: Any) -> AnchorRecord:
         """Raises AnchorError that names what is wrong."""
         try:
+            texts = {
+                key: data[key] for key in ("fingerprint", "file", "subject", "ski", "source", "fetched", "not_after")
+            }
+            domains = data["domains"]
+            if not isinstance(domains, list) or not all(isinstance(text, str) for text in (*texts.values(), *domains)):
+                raise AnchorError("anchor record: text, and a list of text for domains, expected")
             record = cls(
-                fingerprint=data["fingerprint"],
-                file=data["file"],
-                subject=data["subject"],
-                ski=data["ski"],
-                domains=tuple(data["domains"]),
-                source=AnchorSource(data["source"]),
-                fetched=datetime.fromisoformat(data["fetched"]),
-                not_after=datetime.fromisoformat(data["not_after"]),
+                fingerprint=texts["fingerprint"],
+                file=texts["file"],
+                subject=texts["subject"],
+                ski=texts["ski"],
+                domains=tuple(domains),
+                source=AnchorSource(texts["source"]),
+                fetched=datetime.fromisoformat(texts["fetched"]),
+                not_after=datetime.fromisoformat(texts["not_after"]),
             )
         except KeyError as error:
             raise AnchorError(f"anchor record without {error}") from error
-        except (TypeError, ValueError) as error:
+        except TypeError as error:
+            raise AnchorError("anchor record: a JSON object expected") from error
+        except AnchorError:
+            raise
+        except ValueError as error:
             raise AnchorError(f"anchor record: {error}") from error
+        if record.fetched.tzinfo is None or record.not_after.tzinfo is None:
+            raise AnchorError("fetched and not_after: times with their offset from UTC expected")
         if len(record.fingerprint) != 64 or not set(record.fingerprint) <= set("0123456789abcdef"):
             raise AnchorError(f"fingerprint {record.fingerprint!r}: 64 lower-case hexadecimal digits expected")
         if not record.file or "/" in record.file or record.file.startswith("."):
             raise AnchorError(f"file {record.file!r}: a plain file name expected")
-        if not record.domains or not all(isinstance(domain, str) and domain for domain in record.domains):
+        if not record.domains:
             raise AnchorError("domains: at least one identity domain expected")
+        for domain in record.domains:
+            _check_domain(domain)
         return record
+
+
+def _check_domain(domain: str) -> None:
+    """A domain that no name's identity domain could be within, or a whole top-level domain, is a mistake."""
+    try:
+        normal = normalize(domain.encode("utf-8"))
+    except (Refused, UnicodeEncodeError) as error:
+        raise AnchorError(f"domain {domain!r}: an identity domain expected ({error})") from error
+    if normal != domain:
+        raise AnchorError(f"domain {domain!r}: {normal!r} expected")
 
 
 def parse_index_line(line: bytes, records: dict[str, AnchorRecord]) -> None:
     """Apply one journal line to `records` (fingerprint -> record). Raises AnchorError."""
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnchorError(f"index line is not JSON: {error}") from error
     match data:
         case {"op": "add"}:
@@ -150,8 +178,9 @@ class AnchorDirectory:
         self._certificates: dict[str, bytes] = {}
         # Every domain that some anchor may vouch for; None: not gathered since the last change.
         self._remits: frozenset[str] | None = None
-        self._inode = -1
+        self._version = (-1, -1, -1)
         self._offset = 0
+        self._tail = b""
         self.last_error: str | None = None
 
     def __len__(self) -> int:
@@ -163,8 +192,11 @@ class AnchorDirectory:
             try:
                 return self._read_index()
             except (OSError, AnchorError) as error:
+                # What cannot be read may be a removal: without the whole index, nothing vouches for anybody.
+                held = bool(self._records)
+                self._reset()
                 self.last_error = str(error)
-                return False
+                return held
 
     def _read_index(self) -> bool:
         path = self._path / INDEX_FILE
@@ -177,23 +209,22 @@ class AnchorDirectory:
             return changed
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
-            if status.st_ino == self._inode and status.st_size == self._offset:
+            version = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if version == self._version:
                 return False
-            records = self._records
-            if status.st_ino != self._inode or status.st_size < self._offset:
-                # Compacted or replaced: what is in force is what the new file says, from its start.
-                records = {}
-                self._offset = 0
-            file.seek(self._offset)
-            text = file.read()
-            whole, _, _torn = text.rpartition(b"\n")
-            if records is self._records and whole:
-                records = dict(records)
-            for line in whole.splitlines():
+            known = self._known_part(file)
+            # Compacted or replaced: what is in force is what the new file says, from its start. An inode number alone
+            # does not tell, because a file system gives it again.
+            records = dict(self._records) if known else {}
+            file.seek(known)
+            whole, _, _torn = file.read().rpartition(b"\n")
+            for line in whole.split(b"\n"):
                 if line:
                     parse_index_line(line, records)
-            self._inode = status.st_ino
-            self._offset += len(whole) + 1 if whole else 0
+            self._version = version
+            self._offset = known + (len(whole) + 1 if whole else 0)
+            file.seek(max(0, self._offset - _TAIL_OCTETS))
+            self._tail = file.read(self._offset - file.tell())
         changed = records != self._records
         self._records = records
         self._by_domain, self._remits = {}, None
@@ -201,10 +232,16 @@ class AnchorDirectory:
         self.last_error = None
         return changed
 
+    def _known_part(self, file: BinaryIO) -> int:
+        """How many octets at the start of the file have been read already: all up to the last offset, or none."""
+        start = max(0, self._offset - _TAIL_OCTETS)
+        file.seek(start)
+        return self._offset if self._offset and file.read(self._offset - start) == self._tail else 0
+
     def _reset(self) -> None:
         self._records, self._by_domain, self._certificates = {}, {}, {}
         self._remits = None
-        self._inode, self._offset = -1, 0
+        self._version, self._offset, self._tail = (-1, -1, -1), 0, b""
 
     def holds(self, name: str) -> bool:
         """Whether an anchor is held for a name: one that may vouch for its identity domain, or its own certificate."""

@@ -29,6 +29,10 @@ class Secure:
     canonical_name: str | None = None
     stale: bool = False
 
+    def aged(self, ttl: int) -> Secure:
+        """The same answer, with what is left of its TTL."""
+        return Secure(self.records, ttl, self.malformed, self.canonical_name, self.stale)
+
 
 @dataclass(frozen=True, slots=True)
 class SecureAbsent:
@@ -36,6 +40,10 @@ class SecureAbsent:
 
     absence: Absence
     ttl: int
+
+    def aged(self, ttl: int) -> SecureAbsent:
+        """The same answer, with what is left of its TTL."""
+        return SecureAbsent(self.absence, ttl)
 
 
 @dataclass(frozen=True, slots=True)

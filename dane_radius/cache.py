@@ -26,7 +26,7 @@ Clock = Callable[[], float]
 class CacheLimits:
     """Bounds of a cache. Times are seconds.
 
-    max_names: entries kept; the one unused longest goes first. An entry takes about 1 KiB with one digest record.
+    max_names: entries kept; the one unused longest goes first. An entry takes about 0.6 KiB with one digest record.
     max_ttl: no answer is kept longer, whatever its TTL.
     failure_ttl: how long a failed lookup (bogus, insecure, unavailable) answers for the name without asking again.
     max_waiting: threads that may wait for the DNS at once; the next one is refused with `dns_overloaded`.
@@ -50,6 +50,8 @@ class _Entry:
     fetched: float
     expires: float
     refreshing: bool = False
+    # Kept for its stale_grace although the last lookup failed: until then nobody asks again.
+    failed_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -112,8 +114,14 @@ class AnswerCache:
 
     def _held(self, name: str, now: float) -> Answer | None:
         entry = self._entries.get(name)
-        if entry is None or now >= entry.expires:
+        if entry is None:
             return None
+        if now >= entry.expires:
+            if now >= entry.failed_until:
+                return None
+            # The lookup has just failed: what stale_grace allows, without making each device wait for the same again.
+            stale = self._stale_or(name, Unavailable(""), now)
+            return stale if isinstance(stale, Secure) else None
         self._entries.move_to_end(name)
         self.counts.hits += 1
         self._refresh_if_due(name, entry, now)
@@ -176,6 +184,9 @@ class AnswerCache:
         """Ask the resolver, keep the answer, and wake whoever shares the flight."""
         try:
             flight.answer = self._resolver.lookup(name)
+        except Exception as error:
+            # A resolver promises not to raise. If one does, nobody may be let in, left waiting, or lose the refresher.
+            flight.answer = Unavailable(f"the lookup failed: {type(error).__name__}: {error}")
         finally:
             with self._lock:
                 if self._flights.get(name) is flight:
@@ -199,6 +210,7 @@ class AnswerCache:
                 and isinstance(old.answer, Secure)
                 and now < old.expires + self._limits.stale_grace
             ):
+                old.failed_until = now + self._limits.failure_ttl
                 return
         if lifetime <= 0:
             self._entries.pop(name, None)
@@ -287,7 +299,7 @@ def _aged(entry: _Entry, now: float) -> Answer:
     if isinstance(answer, Unavailable):
         return answer
     if isinstance(answer, Secure | SecureAbsent):
-        return answer if left == answer.ttl else replace(answer, ttl=left)
+        return answer if left == answer.ttl else answer.aged(left)
     if isinstance(answer, Bogus | Insecure):
         return answer
     raise TypeError(f"{type(answer).__name__} is no answer")

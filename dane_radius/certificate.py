@@ -41,7 +41,8 @@ _EXTENSION_FORMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity, so that one can be the key of a cache without being hashed as a whole.
+@dataclass(frozen=True, slots=True, eq=False)
 class Leaf:
     """An end-entity certificate.
 

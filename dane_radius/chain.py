@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from dane_radius.certificate import Leaf, parse_leaf
-from dane_radius.names import is_within
+from dane_radius.certificate import Leaf, candidate_names, parse_leaf
+from dane_radius.name_constraints import ConstraintError, check_name_constraints
 from dane_radius.reasons import Refused
 
 # Longer chains than this exist in no device deployment; the search below is exponential in the worst case.
@@ -38,6 +38,17 @@ _KNOWN_CRITICAL = frozenset(
         ExtensionOID.SUBJECT_KEY_IDENTIFIER,
         ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
     }
+)
+
+
+# What cryptography raises for certificates that it does not take; several of them are no ValueError.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
 )
 
 
@@ -75,15 +86,19 @@ class _Parsed:
 def _parse(der: bytes) -> _Parsed:
     """Raises ChainError for bytes that are not a certificate."""
     try:
+        outline = parse_leaf(der)
+        if outline.serial <= 0:
+            raise ChainError(f"serial number {outline.serial}, a positive one expected (RFC 5280 section 4.1.2.2)")
         certificate = x509.load_der_x509_certificate(der)
-        spki = parse_leaf(der).spki
         subject = certificate.subject.rfc4514_string()
         problem = _intrinsic_problem(certificate)
+        # cryptography reads these when they are asked for; what it cannot read must come to light here.
+        _ = (certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except Refused as error:
         raise ChainError(error.detail) from error
-    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise ChainError(f"not a certificate: {error}") from error
-    return _Parsed(certificate, Link(der, spki, subject or "(empty subject)"), problem)
+    return _Parsed(certificate, Link(der, outline.spki, subject or "(empty subject)"), problem)
 
 
 def _intrinsic_problem(certificate: x509.Certificate) -> str | None:
@@ -100,9 +115,6 @@ def _intrinsic_problem(certificate: x509.Certificate) -> str | None:
         return "DSA keys are not used"
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.key_size < 256:
         return f"curve {key.curve.name} is too small"
-    algorithm = certificate.signature_hash_algorithm
-    if algorithm is not None and algorithm.name in ("md5", "sha1") and certificate.issuer != certificate.subject:
-        return f"signed with {algorithm.name}"
     return None
 
 
@@ -112,18 +124,22 @@ def verify_paths(
     """Every valid path from `leaf` to one of `trusted`, shortest first, and why other attempts failed.
 
     `trusted` are DER certificates at which trust begins; `intermediates` may stand between. A self-signed leaf that is
-    itself trusted has an empty path. `name` is the device's name, to which name constraints apply. All dates are
-    checked against `now` (aware).
+    itself trusted has an empty path. `name` is the device's name, which the leaf must carry.
+    All dates are checked against `now` (aware).
     """
     failures: dict[str, None] = {}
     try:
         bottom = _parse(leaf.der)
         if bottom.usable_problem:
             raise ChainError(bottom.usable_problem)
+        if name not in candidate_names(leaf):
+            raise ChainError(f"its subjectAltName does not name {name}")
         _check_dates(bottom.certificate, now)
         _check_leaf(bottom.certificate)
     except ChainError as error:
         return [], [f"leaf: {error}"]
+    except Refused as refusal:
+        return [], [f"leaf: {refusal.detail}"]
     anchors: dict[bytes, _Parsed] = {}
     pool: dict[bytes, _Parsed] = {}
     for target, ders in ((anchors, trusted), (pool, intermediates)):
@@ -138,7 +154,7 @@ def verify_paths(
     if leaf.der in anchors:
         paths.append(Path(()))
     budget = [_MAX_STEPS]
-    _extend([bottom], anchors, {**pool, **anchors}, name, now, paths, failures, budget)
+    _extend([bottom], anchors, {**pool, **anchors}, now, paths, failures, budget)
     if not paths and not failures:
         failures[f"no certificate is held whose subject is the leaf's issuer, {_issuer(bottom)}"] = None
     paths.sort(key=lambda path: len(path.links))
@@ -153,7 +169,6 @@ def _extend(
     chain: list[_Parsed],
     anchors: dict[bytes, _Parsed],
     candidates: dict[bytes, _Parsed],
-    name: str,
     now: datetime,
     paths: list[Path],
     failures: dict[str, None],
@@ -169,7 +184,7 @@ def _extend(
             return
         budget[0] -= 1
         try:
-            _check_issuer(issuer, chain, name, now)
+            _check_issuer(issuer, chain, now)
         except ChainError as error:
             failures[f"{issuer.link.subject}: {error}"] = None
             continue
@@ -177,7 +192,7 @@ def _extend(
         if der in anchors:
             paths.append(Path(tuple(parsed.link for parsed in longer[1:])))
         if len(longer) <= MAX_PATH_CERTIFICATES:
-            _extend(longer, anchors, candidates, name, now, paths, failures, budget)
+            _extend(longer, anchors, candidates, now, paths, failures, budget)
 
 
 def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
@@ -205,7 +220,7 @@ def _check_leaf(certificate: x509.Certificate) -> None:
         raise ChainError("key usage does not allow digital signatures")
 
 
-def _check_issuer(issuer: _Parsed, chain: list[_Parsed], name: str, now: datetime) -> None:
+def _check_issuer(issuer: _Parsed, chain: list[_Parsed], now: datetime) -> None:
     """Raises ChainError unless `issuer` may have issued the last certificate of `chain` (RFC 5280 section 6.1)."""
     certificate = issuer.certificate
     if issuer.usable_problem:
@@ -227,7 +242,11 @@ def _check_issuer(issuer: _Parsed, chain: list[_Parsed], name: str, now: datetim
     except x509.ExtensionNotFound:
         pass
     _check_extended_key_usage(certificate)
-    _check_name_constraints(certificate, name)
+    try:
+        check_name_constraints(certificate, [parsed.certificate for parsed in chain])
+    except ConstraintError as error:
+        raise ChainError(str(error)) from error
+    _check_signature_hash(chain[-1].certificate)
     try:
         chain[-1].certificate.verify_directly_issued_by(certificate)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -243,21 +262,11 @@ def _check_extended_key_usage(certificate: x509.Certificate) -> None:
         raise ChainError("its extended key usage excludes clientAuth")
 
 
-def _check_name_constraints(certificate: x509.Certificate, name: str) -> None:
-    """RFC 5280 section 4.2.1.10, for the dNSName that is the identity."""
+def _check_signature_hash(certificate: x509.Certificate) -> None:
+    """Asked of every signature that a path rests on, which a trust anchor's own is not."""
     try:
-        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
-    except x509.ExtensionNotFound:
-        return
-    permitted = [t.value for t in constraints.permitted_subtrees or () if isinstance(t, x509.DNSName)]
-    excluded = [t.value for t in constraints.excluded_subtrees or () if isinstance(t, x509.DNSName)]
-    if permitted and not any(_in_subtree(name, base) for base in permitted):
-        raise ChainError(f"name constraints permit {', '.join(permitted)} only")
-    for base in excluded:
-        if _in_subtree(name, base):
-            raise ChainError(f"name constraints exclude {base}")
-
-
-def _in_subtree(name: str, base: str) -> bool:
-    base = base.lower().strip(".")
-    return not base or is_within(name, base)
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm as error:
+        raise ChainError(f"the certificate below it is signed with an unknown algorithm: {error}") from error
+    if algorithm is not None and algorithm.name in ("md5", "sha1"):
+        raise ChainError(f"the certificate below it is signed with {algorithm.name}")

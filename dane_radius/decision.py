@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from dane_radius.anchors import Anchor
+from dane_radius.anchors import Anchor, AnchorSource
 from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.certificate import Leaf, candidate_names, parse_leaf
 from dane_radius.chain import verify_paths
@@ -23,9 +24,12 @@ from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.tlsa import MatchingType, Selection, Selector, TlsaRecord, Usage, first_match, matches, select
 from policy import Attribute, Grant, Match, Policy, RequestFacts, Rule, grant_attributes
 
+# Anchors that came from the very records that they would have to confirm: with them, "a valid chain besides"
+# (usages 0 and 1) would say nothing that the DNS did not say already.
+_NOT_PKIX = {AnchorSource.DANE_TA, AnchorSource.LEAF}
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+
+class Evidence(NamedTuple):
     """What a decision rests on. Everything is safe to log: no key, no secret."""
 
     names: tuple[str, ...] = ()
@@ -46,15 +50,13 @@ class Evidence:
     def to_json(self) -> dict[str, Any]:
         """The fields that say something, ready for JSON."""
         found: dict[str, Any] = {}
-        for key in self.__slots__:
-            value = getattr(self, key)
+        for key, value in zip(self._fields, self, strict=True):
             if value not in (None, (), False):
                 found[key] = list(value) if isinstance(value, tuple) else value
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome of an authentication. One object feeds reply, log line, metric and command line.
 
     `monitored`: it would have been a reject with `reason`, but policy only watches. `attributes` are RADIUS reply
@@ -68,7 +70,7 @@ class Decision:
     rule: str | None = None
     monitored: bool = False
     attributes: tuple[Attribute, ...] = ()
-    evidence: Evidence = field(default_factory=Evidence)
+    evidence: Evidence = Evidence()
 
     @property
     def accepted(self) -> bool:
@@ -88,7 +90,11 @@ class Decision:
         }
 
 
-@dataclass(frozen=True, slots=True)
+# Evidence as it gathers: keyword arguments of Evidence.
+_Found = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """An authentication that policy could grant: the DNS may now be asked about `name`."""
 
@@ -97,7 +103,7 @@ class Prepared:
     match: Match
     policy: Policy
     request: RequestFacts
-    evidence: Evidence
+    found: Mapping[str, Any]
 
     @property
     def rule(self) -> Rule:
@@ -111,26 +117,26 @@ def prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Dec
 
     A Decision here is a reject (or its monitored form), and must not be followed by a DNS query.
     """
-    evidence = Evidence(certificate=leaf.fingerprint, policy=policy.digest[:12] or None)
+    found: _Found = {"certificate": leaf.fingerprint, "policy": policy.digest[:12] or None}
     try:
         names = candidate_names(leaf)
-        evidence = replace(evidence, names=tuple(names))
+        found["names"] = tuple(names)
         name = _one_name(names, policy)
     except Refused as refusal:
-        return refuse(refusal, policy, evidence=evidence)
-    evidence = replace(evidence, domain=identity_domain(name))
+        return refuse(refusal, policy, evidence=Evidence(**found))
+    found["domain"] = identity_domain(name)
     match = policy.match(name, request)
     if match.rule is None:
         if match.named:
             cause = Refused(ReasonCode.POLICY_NETWORK, f"rules cover {name}, but none of them at {_place(request)}")
         else:
             cause = Refused(ReasonCode.POLICY_NO_RULE, f"no rule covers {name}")
-        return refuse(cause, policy, name=name, evidence=evidence)
-    evidence = replace(evidence, standing=str(match.standing))
+        return refuse(cause, policy, name=name, evidence=Evidence(**found))
+    found["standing"] = match.standing.value
     if match.rule.grant is None:
         cause = Refused(ReasonCode.POLICY_DENIED, f"rule {match.rule.name} denies {name}")
-        return refuse(cause, policy, name=name, rule=match.rule, evidence=evidence)
-    return Prepared(leaf, name, match, policy, request, evidence)
+        return refuse(cause, policy, name=name, rule=match.rule, evidence=Evidence(**found))
+    return Prepared(leaf, name, match, policy, request, found)
 
 
 def _one_name(names: list[str], policy: Policy) -> str:
@@ -173,49 +179,29 @@ def conclude(
 
     `anchors` are those held for the name's identity domain; `now` is aware.
     """
-    evidence = replace(prepared.evidence, cached=cached)
+    found: _Found = {**prepared.found, "cached": cached}
     try:
-        secure, evidence = _require_secure(prepared.name, answer, evidence)
-        selection = select(secure.records, allow_pkix_cd=prepared.rule.allow_pkix_cd)
-        evidence = replace(
-            evidence,
-            ttl=secure.ttl,
-            records=tuple(record.short for record in secure.records),
-            set_aside=(
-                *((record.short, why) for record, why in selection.set_aside),
-                *(("(malformed)", why) for why in secure.malformed),
-            ),
-        )
-        matched, evidence = _match(prepared, selection, anchors, now, evidence)
-    except _Refusal as refusal:
+        secure = _require_secure(prepared.name, answer, found)
+        matched = _match(prepared, secure, anchors, now, found)
+    except Refused as refusal:
         return refuse(
-            refusal.cause,
+            refusal,
             prepared.policy,
             name=prepared.name,
             rule=prepared.rule,
-            evidence=refusal.evidence,
+            evidence=Evidence(**found),
             grant=_monitor_attributes(prepared, now),
         )
-    attributes = _grant(prepared, secure.ttl, now, cui_key)
-    evidence = replace(evidence, matched=matched.short)
+    found["matched"] = matched.short
     return Decision(
         Verdict.ACCEPT,
         ReasonCode.DANE_MATCH,
         f"TLSA {matched.short} of {prepared.name} matches; rule {prepared.rule.name}",
         prepared.name,
         prepared.rule.name,
-        attributes=attributes,
-        evidence=evidence,
+        attributes=_grant(prepared, secure.ttl, now, cui_key),
+        evidence=Evidence(**found),
     )
-
-
-class _Refusal(Exception):
-    """A refusal with the evidence that had been gathered by then."""
-
-    def __init__(self, code: ReasonCode, detail: str, evidence: Evidence) -> None:
-        super().__init__(detail)
-        self.cause = Refused(code, detail)
-        self.evidence = evidence
 
 
 def refuse(
@@ -231,7 +217,7 @@ def refuse(
     monitored = policy.is_monitored(rule) and refusal.code is not ReasonCode.INTERNAL_ERROR
     attributes = grant
     if monitored and not attributes and name is not None:
-        attributes = (Attribute("User-Name", ":=", name),)
+        attributes = (("User-Name", ":=", name),)
     return Decision(
         Verdict.ACCEPT if monitored else Verdict.REJECT,
         refusal.code,
@@ -244,73 +230,92 @@ def refuse(
     )
 
 
-def _require_secure(name: str, answer: Answer, evidence: Evidence) -> tuple[Secure, Evidence]:
+def _require_secure(name: str, answer: Answer, found: _Found) -> Secure:
+    """The answer if it is secure. Notes the state in `found`. Raises Refused for every other answer."""
     match answer:
         case Secure():
             state = "secure, stale" if answer.stale else "secure"
-            if answer.canonical_name:
-                state += f", CNAME to {answer.canonical_name}"
-            return answer, replace(evidence, dns=state)
+            found["dns"] = f"{state}, CNAME to {answer.canonical_name}" if answer.canonical_name else state
+            found["ttl"] = answer.ttl
+            return answer
         case SecureAbsent(absence, ttl):
-            evidence = replace(evidence, dns=f"secure {absence}", ttl=ttl)
-            raise _Refusal(ReasonCode.TLSA_ABSENT, f"{name} provably has no TLSA record ({absence})", evidence)
+            found["dns"], found["ttl"] = f"secure {absence}", ttl
+            raise Refused(ReasonCode.TLSA_ABSENT, f"{name} provably has no TLSA record ({absence})")
         case Insecure(detail):
-            raise _Refusal(ReasonCode.DNS_INSECURE, f"{name}: {detail}", replace(evidence, dns="insecure"))
+            found["dns"] = "insecure"
+            raise Refused(ReasonCode.DNS_INSECURE, f"{name}: {detail}")
         case Bogus(ede_code, text):
             said = f"EDE {ede_code}{f': {text}' if text else ''}"
-            raise _Refusal(
-                ReasonCode.DNS_BOGUS,
-                f"{name}: DNSSEC validation failed ({said})",
-                replace(evidence, dns=f"bogus, {said}"),
-            )
+            found["dns"] = f"bogus, {said}"
+            raise Refused(ReasonCode.DNS_BOGUS, f"{name}: DNSSEC validation failed ({said})")
         case Unavailable(detail, overloaded):
-            code = ReasonCode.DNS_OVERLOADED if overloaded else ReasonCode.DNS_UNAVAILABLE
-            raise _Refusal(code, f"{name}: {detail}", replace(evidence, dns="unavailable"))
+            found["dns"] = "unavailable"
+            raise Refused(ReasonCode.DNS_OVERLOADED if overloaded else ReasonCode.DNS_UNAVAILABLE, f"{name}: {detail}")
 
 
-def _match(
-    prepared: Prepared, selection: Selection, anchors: Sequence[Anchor], now: datetime, evidence: Evidence
-) -> tuple[TlsaRecord, Evidence]:
-    """The record that vouches for the certificate, strongly enough for the rule. Raises _Refusal."""
-    if not selection.usable:
-        raise _Refusal(ReasonCode.TLSA_UNUSABLE, f"none of the TLSA records of {prepared.name} is usable", evidence)
-    leaf = prepared.leaf
-    failures: list[str] = []
-    weak: TlsaRecord | None = None
-    # Strongest usage first: what can be shown by the record alone is shown without building a path.
-    for usage in (Usage.DANE_EE, Usage.DANE_TA, Usage.PKIX_EE, Usage.PKIX_TA, Usage.PKIX_CD):
-        records = [record for record in selection.usable if record.usage == usage]
-        if not records:
-            continue
-        if not prepared.rule.require.allows(usage):
-            weak = weak or records[0]
-            continue
-        if usage == Usage.DANE_EE:
-            matched = first_match(records, leaf.der, leaf.spki)
-            if matched:
-                return matched, evidence
-            continue
-        found = _match_by_path(usage, records, prepared, anchors, now, failures)
-        if found:
-            return found[0], replace(evidence, chain=found[1])
-    evidence = replace(evidence, chain_failures=tuple(dict.fromkeys(failures)))
-    if failures:
-        raise _Refusal(
-            ReasonCode.CHAIN_INVALID,
-            f"a TLSA record of {prepared.name} asks for a valid chain: {failures[0]}",
-            evidence,
-        )
-    if weak and all(not prepared.rule.require.allows(record.usage) for record in selection.usable):
-        raise _Refusal(
-            ReasonCode.POLICY_STRENGTH,
-            f"rule {prepared.rule.name} requires {prepared.rule.require}; {prepared.name} publishes {weak.short}",
-            evidence,
-        )
-    raise _Refusal(
-        ReasonCode.TLSA_MISMATCH,
-        f"none of the {len(selection.usable)} usable TLSA records of {prepared.name} matches this certificate",
-        evidence,
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A TLSA RRset held against a leaf, as far as neither the clock nor the anchors matter."""
+
+    selection: Selection
+    shown: tuple[str, ...]
+    set_aside: tuple[tuple[str, str], ...]
+    device_match: TlsaRecord | None
+
+
+# Devices come back with the same certificate, to the same records: a pure function worth remembering.
+@lru_cache(maxsize=8192)
+def _examine(leaf: Leaf, records: tuple[TlsaRecord, ...], malformed: tuple[str, ...], allow_pkix_cd: bool) -> _Examined:
+    selection = select(records, allow_pkix_cd=allow_pkix_cd)
+    device_records = [record for record in selection.usable if record.usage == Usage.DANE_EE]
+    return _Examined(
+        selection,
+        tuple(record.short for record in records),
+        (
+            *((record.short, why) for record, why in selection.set_aside),
+            *(("(malformed)", why) for why in malformed),
+        ),
+        first_match(device_records, leaf.der, leaf.spki),
     )
+
+
+def _match(prepared: Prepared, answer: Secure, anchors: Sequence[Anchor], now: datetime, found: _Found) -> TlsaRecord:
+    """The record that vouches for the certificate, strongly enough for the rule. Raises Refused."""
+    rule = prepared.rule
+    examined = _examine(prepared.leaf, answer.records, answer.malformed, rule.allow_pkix_cd)
+    found["records"], found["set_aside"] = examined.shown, examined.set_aside
+    usable = examined.selection.usable
+    if not usable:
+        raise Refused(ReasonCode.TLSA_UNUSABLE, f"none of the TLSA records of {prepared.name} is usable")
+    if examined.device_match is not None and rule.require.allows(Usage.DANE_EE):
+        return examined.device_match
+    failures: list[str] = []
+    for usage in (Usage.DANE_TA, Usage.PKIX_EE, Usage.PKIX_TA, Usage.PKIX_CD):
+        records = [record for record in usable if record.usage == usage]
+        if records and rule.require.allows(usage):
+            outcome = _match_by_path(usage, records, prepared, anchors, now, failures)
+            if outcome:
+                found["chain"] = outcome[1]
+                return outcome[0]
+    if failures:
+        found["chain_failures"] = tuple(dict.fromkeys(failures))
+        raise Refused(
+            ReasonCode.CHAIN_INVALID, f"a TLSA record of {prepared.name} asks for a valid chain: {failures[0]}"
+        )
+    if not any(rule.require.allows(record.usage) for record in usable):
+        raise Refused(
+            ReasonCode.POLICY_STRENGTH,
+            f"rule {rule.name} requires {rule.require}; {prepared.name} publishes {usable[0].short}",
+        )
+    raise Refused(
+        ReasonCode.TLSA_MISMATCH,
+        f"none of the {len(usable)} usable TLSA records of {prepared.name} matches this certificate",
+    )
+
+
+def needs_anchors(answer: Answer) -> bool:
+    """Whether `conclude` can make use of anchors for this answer: only usages other than DANE-EE build a path."""
+    return isinstance(answer, Secure) and any(record.usage != Usage.DANE_EE for record in answer.records)
 
 
 def _match_by_path(
@@ -323,22 +328,27 @@ def _match_by_path(
 ) -> tuple[TlsaRecord, str] | None:
     """A record of usage 0, 1, 2 or 4 that holds, with its path. Notes in `failures` why a path did not come about."""
     leaf = prepared.leaf
+    domain = identity_domain(prepared.name)
+    # The directory gave them for this domain; that it did is not left to trust.
+    anchors = [anchor for anchor in anchors if anchor.record.vouches_for(domain)]
     held = [anchor.der for anchor in anchors]
-    if usage in (Usage.PKIX_EE, Usage.PKIX_CD):
+    if usage != Usage.DANE_TA:
+        foreign = _NOT_PKIX if usage != Usage.PKIX_CD else {AnchorSource.LEAF}
+        trusted = [anchor.der for anchor in anchors if anchor.record.source not in foreign]
         matched = first_match(records, leaf.der, leaf.spki)
-        if not matched:
+        if usage != Usage.PKIX_TA and not matched:
             return None
-        paths, why = verify_paths(leaf, prepared.name, held, (), now)
-        if paths:
+        paths, why = verify_paths(leaf, prepared.name, trusted, held, now)
+        if matched and usage != Usage.PKIX_TA and paths:
             return matched, str(paths[0])
-        failures += why
-        return None
-    if usage == Usage.PKIX_TA:
-        paths, why = verify_paths(leaf, prepared.name, held, (), now)
     else:
         published = [r.data for r in records if r.selector == Selector.CERT and r.matching_type == MatchingType.FULL]
-        candidates = list(dict.fromkeys([*held, *published]))
+        # A leaf cannot be its own CA: this usage names what stands above it (RFC 7671 section 5.2).
+        candidates = [der for der in dict.fromkeys([*held, *published]) if der != leaf.der]
         trusted = [der for der in candidates if _vouched(records, der)]
+        if not trusted:
+            failures.append(f"the CA that {records[0].short} names is neither held as an anchor nor published in full")
+            return None
         paths, why = verify_paths(leaf, prepared.name, trusted, candidates, now)
     for path in paths:
         for record in records:
@@ -381,8 +391,9 @@ def session_timeout(grant: Grant, policy: Policy, ttl: int, leaf: Leaf, now: dat
     An expired certificate that a DANE-EE record vouches for sets no bound: RFC 7671 section 5.1 ignores its expiry.
     """
     allowed = min(grant.session_timeout, max(ttl * policy.ttl_factor, policy.minimum_session))
-    left = int((leaf.not_after - now).total_seconds())
-    return min(allowed, left) if left > 0 else allowed
+    if now > leaf.not_after:
+        return allowed
+    return min(allowed, max(1, int((leaf.not_after - now).total_seconds())))
 
 
 def chargeable_user_identity(name: str, key: bytes | None) -> str | None:

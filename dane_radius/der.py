@@ -88,6 +88,24 @@ def children(data: bytes, parent: Tlv) -> Iterator[Tlv]:
         offset = element.end
 
 
+def find(data: bytes, parent: Tlv, tag: int) -> list[Tlv]:
+    """The elements with `tag` inside a constructed one, which its elements must fill exactly. Raises DerError."""
+    found = []
+    offset, end = parent.content, parent.end
+    while offset < end:
+        # Short elements, which most are, without the detour through an object for each.
+        if offset + 2 <= end and data[offset] != tag and data[offset + 1] < 0x80 and data[offset] & 0x1F != 0x1F:
+            offset += 2 + data[offset + 1]
+            if offset > end:
+                raise DerError(f"element before octet {offset} does not fit before octet {end}")
+            continue
+        element = read(data, offset, end)
+        if element.tag == tag:
+            found.append(element)
+        offset = element.end
+    return found
+
+
 def only(data: bytes, tag: int, what: str) -> Tlv:
     """`data` must be exactly one element with `tag`. Raises DerError."""
     element = expect(data, 0, len(data), tag, what)

@@ -28,12 +28,14 @@ _MANIFEST_VERSION = 1
 _ENABLED = {
     "mods-enabled/dane": "../mods-available/dane",
     "mods-enabled/dane_eap": "../mods-available/dane_eap",
+    "mods-enabled/dane_seen": "../mods-available/dane_seen",
     "sites-enabled/dane": "../sites-available/dane",
     "sites-enabled/dane-check": "../sites-available/dane-check",
 }
 _RADDB_FILES = (
     "mods-available/dane",
     "mods-available/dane_eap",
+    "mods-available/dane_seen",
     "mods-available/dane_sql",
     "sites-available/dane",
     "sites-available/dane-check",

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import sys
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -76,7 +78,7 @@ def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
         _LineLogger(file),
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _stamp,
             structlog.processors.format_exc_info,
             renderer,
         ],
@@ -86,12 +88,27 @@ def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
     return logger.bind(), None if config.destination == "stderr" else file
 
 
+def _stamp(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Give a line its time, unless it brings the time of what it reports."""
+    event.setdefault("timestamp", _iso(time.time()))
+    return event
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
+
+
 def _to_json(event: dict[str, Any], **_: Any) -> str:
-    return json.dumps(event, separators=(",", ":"), default=str)
+    return _ENCODER.encode(event)
 
 
-def log_decision(logger: Logger, decision: Decision, *, seconds: float, request: dict[str, str | None]) -> None:
-    """One line: the verdict, why, on what evidence, for whom, and how long it took.
+def log_decision(
+    logger: Logger, decision: Decision, *, at: float, seconds: float, request: dict[str, str | None]
+) -> None:
+    """One line: the verdict, why, on what evidence, for whom, when (`at`, seconds since 1970), and how long it took.
 
     `request` holds what the NAS said (session, station, network), so that a line can be found from either end.
     """
@@ -107,6 +124,7 @@ def log_decision(logger: Logger, decision: Decision, *, seconds: float, request:
     fields.update((key, value) for key, value in request.items() if value)
     fields["evidence"] = decision.evidence.to_json()
     fields["milliseconds"] = round(seconds * 1000, 3)
+    fields["timestamp"] = _iso(at)
     if decision.accepted and not decision.monitored:
         logger.info("decision", **fields)
     else:

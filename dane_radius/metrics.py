@@ -73,6 +73,11 @@ class Metrics:
             "TLS session files removed because no decision had used them up.",
             registry=self.registry,
         )
+        self.unlogged = Counter(
+            "dane_radius_decisions_unlogged",
+            "Decisions that were made but not reported, because the log took no more.",
+            registry=self.registry,
+        )
         self.hints = Counter(
             "dane_radius_hints",
             "Hints to trust-sync about identities without an anchor, by result.",

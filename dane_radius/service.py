@@ -20,17 +20,18 @@ from prometheus_client import start_http_server
 from dane_radius import __version__
 from dane_radius.anchors import Anchor, AnchorDirectory
 from dane_radius.cache import AnswerCache
-from dane_radius.certificate import Leaf, parse_leaf
+from dane_radius.certificate import parse_leaf
 from dane_radius.config import Config, ConfigError, read_cui_key
 from dane_radius.control import ControlServer
-from dane_radius.decision import Decision, Prepared, conclude, prepare, refuse
+from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse
 from dane_radius.hint import Hinter, HintResult
-from dane_radius.log import Logger, log_decision, open_log
+from dane_radius.log import Logger, open_log
 from dane_radius.lookups import Lookups, WaitBudget
 from dane_radius.metrics import Metrics
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
-from dane_radius.session_file import read_session_file, remove_session
+from dane_radius.reporter import DecisionReporter
+from dane_radius.session_file import read_session_file
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
@@ -38,8 +39,9 @@ _SWEEP_EVERY = 10
 # Handshakes between their last challenge and their decision; an abandoned one leaves its entry to be pushed out.
 _MAX_LOOKED_AHEAD = 4096
 
-# A device that comes back presents the same certificate: its parsed form is kept.
+# A device that comes back presents the same certificate, at the same place mostly: what follows from that is kept.
 _parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
+_prepare = lru_cache(maxsize=8192)(prepare)
 
 
 def utc_now() -> datetime:
@@ -63,7 +65,7 @@ class Service:
         self.lookups = Lookups(
             self.cache, self.waits, workers=config.cache.max_waiting, patience=config.resolver.timeout
         )
-        self._looked_ahead: OrderedDict[str, Leaf] = OrderedDict()
+        self._looked_ahead: OrderedDict[str, Prepared] = OrderedDict()
         self.metrics.watch_cache(self.cache)
         self.anchors = AnchorDirectory(config.anchors)
         hint = config.hint
@@ -73,6 +75,7 @@ class Service:
             self.log, self._log_file = open_log(config.log)
         except OSError as error:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
+        self.reporter = DecisionReporter(self.log, self.metrics)
         self._control: ControlServer | None = None
         self._stop = threading.Event()
         self._housekeeper: threading.Thread | None = None
@@ -97,6 +100,7 @@ class Service:
                 reason = error.strerror or str(error)
                 raise ConfigError(f"control_socket: {self.config.control_socket}: {reason}") from error
         self.cache.start()
+        self.reporter.start()
         self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)
         self._housekeeper.start()
         self.log.info("started", version=__version__, policy=self.config.policy, rules=len(self.policies.current.rules))
@@ -110,30 +114,34 @@ class Service:
         self.cache.stop()
         if self._control is not None:
             self._control.stop()
+        self.reporter.stop()
         self.log.info("stopped")
 
     def look_ahead(self, session_path: str, request: RequestFacts) -> None:
         """Start the DNS lookup for a certificate whose decision comes next. Raises Refused without a certificate."""
-        leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory, remove=False))
-        self._looked_ahead[session_path] = leaf
-        if len(self._looked_ahead) > _MAX_LOOKED_AHEAD:
-            self._looked_ahead.popitem(last=False)
-        prepared = prepare(leaf, self.policies.current, request)
+        leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
+        prepared = _prepare(leaf, self.policies.current, request)
         if isinstance(prepared, Prepared):
+            self._looked_ahead[session_path] = prepared
+            if len(self._looked_ahead) > _MAX_LOOKED_AHEAD:
+                self._looked_ahead.popitem(last=False)
             self.lookups.prefetch(prepared.name)
 
-    def _leaf(self, session_path: str) -> Leaf:
-        """The certificate of a TLS session, whose file is used up. Raises Refused."""
-        leaf = self._looked_ahead.pop(session_path, None)
-        if leaf is None:
-            return _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
-        remove_session(session_path)
-        return leaf
+    def _prepare(self, session_path: str, request: RequestFacts, policy: Policy) -> Prepared | Decision:
+        """The certificate of a TLS session and what policy says of it; from looking ahead, if the policy is still that.
+
+        Raises Refused when there is no certificate.
+        """
+        prepared = self._looked_ahead.pop(session_path, None)
+        if prepared is not None and prepared.policy is policy:
+            return prepared
+        leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
+        return _prepare(leaf, policy, request)
 
     def check(self, session_path: str, request: RequestFacts, log_fields: dict[str, str | None]) -> Decision:
         """Decide about the client certificate of a finished handshake. Never raises.
 
-        `session_path` is FreeRADIUS's TLS-Cache-Filename; the file is used up.
+        `session_path` is FreeRADIUS's TLS-Cache-Filename.
         """
         began = time.perf_counter()
         try:
@@ -143,21 +151,19 @@ class Service:
             decision = Decision(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
             self.log.exception("internal error")
         seconds = time.perf_counter() - began
-        self.metrics.count(decision, seconds)
-        log_decision(self.log, decision, seconds=seconds, request=log_fields)
+        self.reporter.report(decision, seconds, log_fields)
         return decision
 
     def _decide(self, session_path: str, request: RequestFacts) -> Decision:
         policy = self.policies.current
         try:
-            leaf = self._leaf(session_path)
+            prepared = self._prepare(session_path, request, policy)
         except Refused as refusal:
             return refuse(refusal, policy)
-        prepared = prepare(leaf, policy, request)
         if isinstance(prepared, Decision):
             return prepared
         answer, cached = self.lookups.lookup(prepared.name)
-        anchors = self._anchors(prepared.name)
+        anchors = self._anchors(prepared.name) if needs_anchors(answer) else ()
         return conclude(prepared, answer, anchors, self._clock(), cached=cached, cui_key=self.cui_key)
 
     def _anchors(self, name: str) -> Sequence[Anchor]:

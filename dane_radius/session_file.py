@@ -9,7 +9,6 @@ The file also holds the session's master secret: it is read into memory, and not
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
@@ -28,7 +27,7 @@ def leaf_from_session(data: bytes) -> bytes:
     """
     try:
         session = der.only(data, der.SEQUENCE, "SSL_SESSION")
-        peers = [element for element in der.children(data, session) if element.tag == _PEER]
+        peers = der.find(data, session, _PEER)
         if not peers:
             raise Refused(ReasonCode.SESSION_WITHOUT_CERTIFICATE, "the TLS session holds no client certificate")
         if len(peers) > 1:
@@ -41,13 +40,13 @@ def leaf_from_session(data: bytes) -> bytes:
         raise Refused(ReasonCode.SESSION_FILE_MALFORMED, str(error)) from error
 
 
-def read_session_file(path: str, *, directory: str | None = None, remove: bool = True) -> bytes:
+def read_session_file(path: str, *, directory: str | None = None) -> bytes:
     """The leaf certificate from the session file at `path`.
 
     FreeRADIUS creates the file with mode 0200 and opens it up only after the EAP method has accepted; as its owner
     we may do so before. `directory` is the one folder that session files may come from: a path that leads
-    elsewhere is refused unread. With `remove`, the file is gone afterwards, so that the session cannot be
-    resumed and its master secret does not stay behind.
+    elsewhere is refused unread. The file stays: with `Allow-Session-Resumption := No` FreeRADIUS removes it right after
+    the decision, whichever it is.
 
     Raises Refused: `session_file_missing`, `_unreadable`, `_malformed`, `session_without_certificate`.
     """
@@ -64,30 +63,17 @@ def read_session_file(path: str, *, directory: str | None = None, remove: bool =
         raise Refused(ReasonCode.SESSION_FILE_MISSING, f"{path}: no such file") from error
     except OSError as error:
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path}: {error.strerror}") from error
-    finally:
-        if remove:
-            remove_session(path)
     return leaf_from_session(data)
 
 
 def _read_owned(path: str) -> bytes:
     os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # Non-blocking, for something that is no file: a FIFO reads as empty then, and a folder refuses.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not a regular file")
-        if status.st_size > MAX_SESSION_OCTETS:
-            raise Refused(
-                ReasonCode.SESSION_FILE_MALFORMED,
-                f"{path}: {status.st_size} octets, at most {MAX_SESSION_OCTETS} expected",
-            )
-        return os.read(descriptor, MAX_SESSION_OCTETS)
+        data = os.read(descriptor, MAX_SESSION_OCTETS + 1)
     finally:
         os.close(descriptor)
-
-
-def remove_session(path: str) -> None:
-    """Remove a session file; one that is gone already is fine."""
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+    if len(data) > MAX_SESSION_OCTETS:
+        raise Refused(ReasonCode.SESSION_FILE_MALFORMED, f"{path}: more than {MAX_SESSION_OCTETS} octets, the limit")
+    return data

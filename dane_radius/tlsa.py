@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from dane_radius import der
 from dane_radius.certificate import parse_leaf
@@ -48,8 +49,7 @@ _DIGEST_OCTETS = {MatchingType.SHA2_256: 32, MatchingType.SHA2_512: 64}
 DIGEST_PREFERENCE = (MatchingType.SHA2_512, MatchingType.SHA2_256)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsaRecord:
+class TlsaRecord(NamedTuple):
     """One TLSA record, any numbers: a record that this software cannot use must still be shown to a person."""
 
     usage: int

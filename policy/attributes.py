@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from policy.matching import Grant
 
-
-class Attribute(NamedTuple):
-    """One reply attribute: name, FreeRADIUS assignment operator, value as text."""
-
-    name: str
-    op: str
-    value: str
+# One reply attribute: name, FreeRADIUS assignment operator, value as text. A plain tuple: rlm_python3 takes no other.
+Attribute = tuple[str, str, str]
 
 
 def grant_attributes(
@@ -23,25 +16,25 @@ def grant_attributes(
     `user_name` is the device's DNS name (RFC 2865 section 5.1: the NAS uses it in accounting). `session_timeout` is in
     seconds and already bounded. `cui` is the Chargeable-User-Identity (RFC 4372), if the NAS asked for one.
     """
-    attributes = [
-        Attribute("User-Name", ":=", user_name),
-        Attribute("Session-Timeout", ":=", str(session_timeout)),
+    attributes: list[Attribute] = [
+        ("User-Name", ":=", user_name),
+        ("Session-Timeout", ":=", str(session_timeout)),
         # RFC 3580 section 3.19: RADIUS-Request re-authenticates when the time is over, Default ends the session.
-        Attribute("Termination-Action", ":=", "RADIUS-Request" if grant.reauthenticate else "Default"),
-        Attribute("Class", ":=", grant.class_ or f"rule={rule}"),
+        ("Termination-Action", ":=", "RADIUS-Request" if grant.reauthenticate else "Default"),
+        ("Class", ":=", grant.class_ or f"rule={rule}"),
     ]
     if grant.vlan is not None:
         # RFC 3580 section 3.31, RFC 2868: one tunnel, tag 0.
         attributes += [
-            Attribute("Tunnel-Type:0", ":=", "VLAN"),
-            Attribute("Tunnel-Medium-Type:0", ":=", "IEEE-802"),
-            Attribute("Tunnel-Private-Group-Id:0", ":=", str(grant.vlan)),
+            ("Tunnel-Type:0", ":=", "VLAN"),
+            ("Tunnel-Medium-Type:0", ":=", "IEEE-802"),
+            ("Tunnel-Private-Group-Id:0", ":=", str(grant.vlan)),
         ]
     if grant.filter_id is not None:
-        attributes.append(Attribute("Filter-Id", ":=", grant.filter_id))
-    attributes += [Attribute("NAS-Filter-Rule", "+=", text) for text in grant.nas_filter_rules]
+        attributes.append(("Filter-Id", ":=", grant.filter_id))
+    attributes += [("NAS-Filter-Rule", "+=", text) for text in grant.nas_filter_rules]
     if grant.idle_timeout is not None:
-        attributes.append(Attribute("Idle-Timeout", ":=", str(grant.idle_timeout)))
+        attributes.append(("Idle-Timeout", ":=", str(grant.idle_timeout)))
     if cui is not None:
-        attributes.append(Attribute("Chargeable-User-Identity", ":=", cui))
+        attributes.append(("Chargeable-User-Identity", ":=", cui))
     return attributes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from policy.model import GrantModel, NetworkModel, PolicyModel, RuleModel
 
 MAX_POLICY_OCTETS = 16 * 1024 * 1024
 _MAX_FOUND_CHARACTERS = 80
+_PLAIN_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
+# With aliases a few lines of YAML can stand for gigabytes: what is shown of a value is bounded while it is made.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _MAX_FOUND_CHARACTERS
 
 
 class PolicyError(ValueError):
@@ -45,6 +51,18 @@ class _StrictLoader(yaml.SafeLoader):
             seen[key_node.value] = line
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """YAML 1.1 reads 010 as 8 and 1:30 as 90; a VLAN or a time-out must be what it looks like."""
+        text = str(node.value)
+        if not _PLAIN_NUMBER.match(text):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{text!r}: a plain number is expected", node.start_mark
+            )
+        return int(text)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+
 
 def load_policy(path: str | Path) -> Policy:
     """The policy in a file. Raises PolicyError."""
@@ -70,7 +88,9 @@ def parse_policy(octets: bytes, source: str = "policy") -> Policy:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise PolicyError(source, [f"{where}{error.problem or error}"]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:
+        # PyYAML's constructors raise whatever they stumble over when a tag does not fit its node: KeyError, IndexError,
+        # AttributeError and TypeError were seen.
         raise PolicyError(source, [f"not YAML: {type(error).__name__}: {error}"]) from error
     if not isinstance(data, dict):
         raise PolicyError(source, [f"{_found(data)} found, a mapping with version and rules is expected"])
@@ -103,7 +123,7 @@ def _problem(error: Any) -> str:
 
 
 def _found(value: Any) -> str:
-    text = repr(value)
+    text = _BRIEF.repr(value)
     return text if len(text) <= _MAX_FOUND_CHARACTERS else text[:_MAX_FOUND_CHARACTERS] + "…"
 
 

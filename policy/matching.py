@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -45,8 +46,7 @@ class Standing(StrEnum):
     QUARANTINED = "quarantined"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What the NAS says about the place where a device asks. Untrusted as to the device, trusted as to the NAS."""
 
     ssid: str | None = None
@@ -83,7 +83,8 @@ class Network:
     def matches(self, request: RequestFacts) -> bool:
         if self.wired is not None and request.wired != self.wired:
             return False
-        if self.ssids is not None and not any(p.match(request.ssid or "") for p in self.ssids):
+        # No SSID is not an SSID that `*` stands for.
+        if self.ssids is not None and not (request.ssid and any(p.match(request.ssid) for p in self.ssids)):
             return False
         return not self.checks_nas or self._matches_nas(request)
 
@@ -189,7 +190,13 @@ def _glob(label: str) -> re.Pattern[str] | None:
 
 def compile_glob(text: str) -> re.Pattern[str]:
     """A whole-string pattern in which `*` stands for any characters, and everything else for itself."""
-    return re.compile(".*".join(re.escape(part) for part in text.split("*")) + r"\Z", re.DOTALL)
+    first, *rest = (re.escape(part) for part in text.split("*"))
+    if not rest:
+        return re.compile(first + r"\Z", re.DOTALL)
+    # Each part between two stars is found at its first place and never looked for again (an atomic group): a device
+    # chooses the text, and must not be able to choose how long the matching takes.
+    middle = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
+    return re.compile(f"{first}{middle}.*{rest[-1]}\\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +205,7 @@ class _Indexed:
     pattern: IdentityPattern
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Policy:
     """A checked policy. `rules` are in the file's order; the first one that matches name and place decides."""
 

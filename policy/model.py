@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-_DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?\Z")
+_DURATION = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)?\Z")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PATTERN_LABEL = re.compile(r"[a-z0-9_*](?:[a-z0-9_*-]*[a-z0-9*])?\Z")
 # What fits one RADIUS attribute (RFC 2865 section 5).
@@ -24,7 +24,16 @@ def _duration(value: Any) -> Any:
     return int(match[1]) * _UNIT_SECONDS[match[2] or "s"]
 
 
+def _number(value: Any) -> Any:
+    # To Python, True is 1.
+    if isinstance(value, bool):
+        raise ValueError("a number is expected")
+    return value
+
+
 def _pattern(value: str) -> str:
+    if not value.isascii():
+        raise ValueError("ASCII is expected; an internationalized name needs its A-labels (xn--)")
     pattern = value.lower().removesuffix(".")
     labels = pattern.split(".")
     if len(labels) < 2:
@@ -146,7 +155,7 @@ class QuarantineModel(_Model):
 class PolicyModel(_Model):
     """A policy file."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_number)]
     mode: Mode = "enforce"
     session: SessionModel = SessionModel()
     networks: dict[RuleName, NetworkModel] = Field(default_factory=dict)

@@ -159,7 +159,7 @@ def _explain(decision: Decision, leaf: Leaf | None, now: datetime) -> None:
     for failure in evidence.chain_failures:
         row("chain", f"not valid: {failure}")
     for attribute in decision.attributes:
-        row("reply", f"{attribute.name} {attribute.op} {attribute.value}")
+        row("reply", " ".join(attribute))
     console.print(table)
     publish = _to_publish(decision, leaf)
     if publish:

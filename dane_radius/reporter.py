@@ -1,0 +1,70 @@
+"""Log lines and metrics of decisions, written beside the authentication path.
+
+A decision costs its device the time of one append; turning it into a line and into numbers is done a moment later, many
+at a time. A server that is killed loses the lines of the last moment, a server that is stopped loses none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import NamedTuple
+
+from dane_radius.decision import Decision
+from dane_radius.log import Logger, log_decision
+from dane_radius.metrics import Metrics
+
+# How often lines are written. The thread looks by itself: to wake it for each decision would cost more than the line.
+INTERVAL_SECONDS = 0.1
+# What may wait for a log that does not take it (a full or hanging disk), before further lines are counted as lost.
+MAX_WAITING = 100_000
+
+
+class _Entry(NamedTuple):
+    at: float
+    decision: Decision
+    seconds: float
+    request: dict[str, str | None]
+
+
+class DecisionReporter:
+    """Takes decisions from any thread, and reports them from its own. Without `start`, `report` does it at once."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self._logger = logger
+        self._metrics = metrics
+        self._waiting: deque[_Entry] = deque()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def report(self, decision: Decision, seconds: float, request: dict[str, str | None]) -> None:
+        """Note a decision that took `seconds`. `request`: what the NAS said, for the log line."""
+        if len(self._waiting) >= MAX_WAITING:
+            self._metrics.unlogged.inc()
+            return
+        self._waiting.append(_Entry(time.time(), decision, seconds, request))
+        if self._thread is None:
+            self._drain()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="decision-reporter", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Report what is left, and end the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(INTERVAL_SECONDS):
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._waiting:
+            entry = self._waiting.popleft()
+            self._metrics.count(entry.decision, entry.seconds)
+            log_decision(self._logger, entry.decision, at=entry.at, seconds=entry.seconds, request=entry.request)
