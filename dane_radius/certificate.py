@@ -112,6 +112,9 @@ def _parse(data: bytes) -> Leaf:
     parts = list(der.children(data, certificate))
     if [part.tag for part in parts] != [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]:
         raise der.DerError("Certificate: TBSCertificate, signatureAlgorithm and signatureValue expected")
+    # A signature is whole octets. With spare bits the same one could be spelled in several ways, and verify in each.
+    if parts[2].value(data)[:1] != b"\0":
+        raise der.DerError("signatureValue: a bit string of whole octets expected")
     fields = list(der.children(data, parts[0]))
     if fields and fields[0].tag == der.context(0):
         fields = fields[1:]

@@ -51,7 +51,8 @@ class Evidence(NamedTuple):
         """The fields that say something, ready for JSON."""
         found: dict[str, Any] = {}
         for key, value in zip(self._fields, self, strict=True):
-            if value not in (None, (), False):
+            # Not `in (None, (), False)`: a TTL of 0 says something, and 0 == False.
+            if value is not None and value is not False and value != ():
                 found[key] = list(value) if isinstance(value, tuple) else value
         return found
 

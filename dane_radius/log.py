@@ -80,6 +80,7 @@ def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
             structlog.processors.add_log_level,
             _stamp,
             structlog.processors.format_exc_info,
+            *([] if config.format == "json" else [_printable]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
@@ -91,6 +92,17 @@ def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
 def _stamp(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Give a line its time, unless it brings the time of what it reports."""
     event.setdefault("timestamp", _iso(time.time()))
+    return event
+
+
+def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Of what strangers say (a User-Name, a resolver's text) nothing may drive the terminal that shows it.
+
+    JSON escapes it by itself. A traceback is ours, and needs its lines.
+    """
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception" and not value.isprintable():
+            event[key] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
     return event
 
 

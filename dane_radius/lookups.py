@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from dane_radius.answers import Answer, Unavailable
 from dane_radius.cache import AnswerCache
-from dane_radius.names import identity_domain
+from dane_radius.names import identity_domain, is_within
 
 Clock = Callable[[], float]
 
@@ -91,6 +91,7 @@ class Lookups:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tlsa-lookup")
         self._lock = threading.Lock()
         self._flights: dict[str, Future[Answer]] = {}
+        self._tickets: dict[str, object] = {}
         self._slow: dict[str, float] = {}
         self.counts = LookupCounts()
 
@@ -144,18 +145,30 @@ class Lookups:
         with self._lock:
             flight = self._flights.get(name)
             if flight is None and len(self._flights) < self._workers:
-                flight = self._flights[name] = self._pool.submit(self._run, name)
+                ticket = self._tickets[name] = object()
+                flight = self._flights[name] = self._pool.submit(self._run, name, ticket)
             return flight
 
-    def _run(self, name: str) -> Answer:
+    def _run(self, name: str, ticket: object) -> Answer:
         try:
             answer, _ = self._cache.lookup(name)
         finally:
             with self._lock:
-                self._flights.pop(name, None)
+                # Only its own: after a flush there may be a younger one.
+                if self._tickets.get(name) is ticket:
+                    del self._flights[name], self._tickets[name]
         if not (isinstance(answer, Unavailable) and answer.overloaded):
             self._mark(identity_domain(name), slow=isinstance(answer, Unavailable))
         return answer
+
+    def flush(self, name: str | None = None, *, below: bool = False) -> int:
+        """As `AnswerCache.flush`; lookups that are under way are not shared with devices that come later, either."""
+        gone = self._cache.flush(name, below=below)
+        with self._lock:
+            for flying in list(self._flights):
+                if name is None or flying == name or (below and is_within(flying, name)):
+                    del self._flights[flying], self._tickets[flying]
+        return gone
 
     def stop(self) -> None:
         """Let the lookups under way end, and start no more."""

@@ -222,9 +222,9 @@ class Service:
                     normal = normalize(name.encode("utf-8"))
                 except Refused as refusal:
                     raise ValueError(refusal.detail) from refusal
-                return {"flushed": self.cache.flush(normal, below=bool(request.get("below")))}
+                return {"flushed": self.lookups.flush(normal, below=bool(request.get("below")))}
             case {"op": "flush"} if "name" not in request:
-                return {"flushed": self.cache.flush()}
+                return {"flushed": self.lookups.flush()}
             case {"op": "status"}:
                 return self.status()
         raise ValueError(f"op {request.get('op')!r} is not known; flush or status is expected")

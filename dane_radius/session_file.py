@@ -55,7 +55,7 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
             ReasonCode.SESSION_FILE_MISSING,
             "FreeRADIUS named no session file (TLS-Cache-Filename); is `cache { persist_dir }` set in its eap module?",
         )
-    if directory is not None and os.path.dirname(path) != directory:
+    if directory is not None and (os.path.dirname(path) != directory or os.path.basename(path) in ("", ".", "..")):
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}")
     try:
         data = _read_owned(path)

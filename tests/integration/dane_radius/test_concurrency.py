@@ -63,6 +63,8 @@ def test_sixteen_supplicants_for_thirty_seconds(site: Site) -> None:
     assert outcomes[False, "accept"] == 0
     assert outcomes[False, "success"] == 0
     assert outcomes[True, "accept"] > SUPPLICANTS * PER_RUN
+    everything = outcomes[True, "accept"] + outcomes[False, "reject"] + before.total()
+    wait_for(lambda: len(site.radius.decisions()) >= everything, "the last lines of the decision log")
     made = Counter(d["verdict"] for d in site.radius.decisions())
     assert made["accept"] - before["accept"] == outcomes[True, "accept"], (
         "the server counts other accepts than the peers"

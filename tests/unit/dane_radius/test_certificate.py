@@ -303,6 +303,9 @@ def test_rebuilt_outline_is_read() -> None:
             [*FIELDS[:7], ONE], tail=tlv(der.SEQUENCE, b"") + tlv(der.BIT_STRING, b"\0") + tlv(der.BIT_STRING, b"")
         ),
         rebuilt([*FIELDS[:7], ONE], tail=tlv(der.SEQUENCE, b"") + tlv(der.OCTET_STRING, b"\0")),
+        # One signature in two spellings: seven bits of the last octet count, or all eight.
+        rebuilt([*FIELDS[:7], ONE], tail=tlv(der.SEQUENCE, b"\x06\x01\x2a") + tlv(der.BIT_STRING, b"\1" + b"\0" * 64)),
+        rebuilt([*FIELDS[:7], ONE], tail=tlv(der.SEQUENCE, b"\x06\x01\x2a") + tlv(der.BIT_STRING, b"")),
         rebuilt(FIELDS[:6]),
         rebuilt([FIELDS[0], FIELDS[2], FIELDS[1], *FIELDS[3:]]),
         rebuilt([*FIELDS[:6], tlv(der.OCTET_STRING, b"")]),

@@ -114,16 +114,16 @@ def saved(folder: Path, data: bytes = b"", mode: int = 0o200) -> str:
     return str(path)
 
 
-def test_the_file_stays_for_freeradius_to_remove(tmp_path: Path) -> None:
+def test_the_file_is_read_though_its_mode_forbids_it(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert read_session_file(path, directory=str(tmp_path)) == DEVICE.der
-    assert stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0
-    assert read_session_file(path, directory=str(tmp_path)) == DEVICE.der
+    # It holds a master secret: ours alone, before and after.
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-def test_a_file_that_is_gone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
-        read_session_file(str(tmp_path / "gone.asn1"))
+        read_session_file(str(tmp_path / "never.asn1"), directory=str(tmp_path))
     assert caught.value.code is ReasonCode.SESSION_FILE_MISSING
 
 
@@ -143,12 +143,20 @@ def test_outside_of_the_directory(tmp_path: Path) -> None:
     inside = tmp_path / "sessions"
     inside.mkdir()
     outside = saved(tmp_path)
-    for path in (outside, f"{inside}/../abc.asn1", f"{inside}/deeper/abc.asn1", "abc.asn1"):
+    for path in (
+        outside,
+        f"{inside}/../abc.asn1",
+        f"{inside}/deeper/abc.asn1",
+        "abc.asn1",
+        f"{inside}/..",
+        f"{inside}/",
+    ):
         with pytest.raises(Refused) as caught:
             read_session_file(path, directory=str(inside))
         assert caught.value.code is ReasonCode.SESSION_FILE_UNREADABLE
     assert Path(outside).exists()
     assert stat.S_IMODE(os.stat(outside).st_mode) == 0o200
+    assert stat.S_IMODE(os.stat(tmp_path).st_mode) & 0o100
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -168,3 +176,10 @@ def test_a_folder_is_no_session(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         read_session_file(str(tmp_path / "abc.asn1"))
     assert caught.value.code is ReasonCode.SESSION_FILE_UNREADABLE
+
+
+def test_a_fifo_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "abc.asn1")
+    with pytest.raises(Refused) as caught:
+        read_session_file(str(tmp_path / "abc.asn1"))
+    assert caught.value.code is ReasonCode.SESSION_FILE_MALFORMED

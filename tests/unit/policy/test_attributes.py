@@ -8,6 +8,7 @@ from policy import Grant, grant_attributes
 def attributes(grant: Grant, cui: str | None = None) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for attribute in grant_attributes(grant, user_name="a.example.net", session_timeout=300, rule="r", cui=cui):
+        assert type(attribute) is tuple
         assert [type(part) for part in attribute] == [str, str, str]
         name, op, value = attribute
         found.setdefault(name, []).append((op, value))

@@ -1,0 +1,242 @@
+"""The registry's configuration: one TOML file, every key optional, checked when loaded.
+
+Precedence: command-line option, then the file, then the default here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from iot_registry import names
+from iot_registry.errors import ConfigurationError, Refused
+from iot_registry.publication.profile import Profile
+
+DEFAULT_STATE_DIR = Path("/var/lib/iot-registry")
+DEFAULT_DOMAIN = "home.example"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address and port. An IPv6 address stands in brackets in text form."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`host:port` or `[v6]:port`; raises ValueError."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"found {text!r}, expected host:port with a port of 0 to 65535")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host:
+        raise ValueError(f"found {text!r}, expected a host before the port")
+    return Endpoint(host, int(port))
+
+
+def _check_endpoint(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+def _check_server(text: str) -> str:
+    endpoint = parse_endpoint(text)
+    # A host name would have to be looked up in the DNS to say where the DNS is.
+    ipaddress.ip_address(endpoint.host)
+    return text
+
+
+def _check_domain(text: str) -> str:
+    try:
+        return names.domain(text)
+    except Refused as refused:
+        raise ValueError(refused.detail) from None
+
+
+Listen = Annotated[str, AfterValidator(_check_endpoint)]
+Server = Annotated[str, AfterValidator(_check_server)]
+Domain = Annotated[str, AfterValidator(_check_domain)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegistrySection(_Section):
+    """state_dir: keys, the default database, TLS certificates; mode 0700. domain: the identity domain of whatever names
+    none; default: the registry's first, which is made as home.example.
+
+    public_url: how devices reach the registry; default: https:// and the address it listens on.
+    """
+
+    state_dir: Path = DEFAULT_STATE_DIR
+    listen: Listen = "127.0.0.1:8443"
+    public_url: Annotated[str, Field(pattern=r"^https://[^/?#\s]+$", max_length=200)] | None = None
+    domain: Domain | None = None
+    database_url: str | None = None
+    log: Literal["auto", "json", "text"] = "auto"
+
+
+class TlsSection(_Section):
+    """Empty: the registry makes a server certificate under an anchor of its own.
+
+    certificate, key, anchor: PEM files of an operator's own (all three or none). names: further host
+    names and
+    addresses for the self-made certificate.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    anchor: Path | None = None
+    names: tuple[str, ...] = ()
+
+
+class CaSection(_Section):
+    """Life of the certificates, and the files that hold the passphrases of the root's and the issuing
+    CAs' keys."""
+
+    root_days: Days = 7300
+    issuing_days: Days = 1825
+    device_days: Days = 365
+    passphrase_file: Path | None = None
+    root_passphrase_file: Path | None = None
+
+
+class EnrollmentSection(_Section):
+    """token_hours: life of an enrollment token. failures_per_minute: wrong credentials for one name
+    before 429.
+
+    publish_wait_seconds: how long an enrollment waits for the DNS to serve its record before it answers 202.
+    reenroll_delay: "ttl" hands out a certificate with a new key only once its record has been in the DNS
+    for a TTL
+    (RFC 7671 section 8: caches hold the old set that long); "published" does not wait that time.
+    overlap_seconds: how long the old key stays published after the new certificate was handed out.
+    """
+
+    token_hours: Annotated[float, Field(gt=0, le=8760)] = 72
+    failures_per_minute: Annotated[int, Field(ge=1, le=10000)] = 10
+    publish_wait_seconds: Annotated[float, Field(ge=0, le=60)] = 5
+    reenroll_delay: Literal["ttl", "published"] = "ttl"
+    overlap_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = 3600
+
+
+class PublicationSection(_Section):
+    """server: the zones' primary, updated by RFC 2136. tsig_key_file: default `tsig.key` in the state
+    directory.
+
+    ttl: of the TLSA records, in seconds; how long a resolver without a feed may go on after a revocation.
+    confirm: servers that must serve a change before it counts as published; default: the primary.
+    notify: secondaries and resolvers to send NOTIFY (RFC 1996) after each change.
+    reconcile_seconds: how often zones are compared with the database; 0: only at start.
+    """
+
+    server: Server = "127.0.0.1:5300"
+    tsig_key_file: Path | None = None
+    profile: Profile = Profile.SPKI
+    ttl: Annotated[int, Field(ge=0, le=86400)] = 60
+    confirm: tuple[Server, ...] = ()
+    notify: tuple[Server, ...] = ()
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    reconcile_seconds: Annotated[int, Field(ge=0)] = 3600
+
+
+class SignerSection(_Section):
+    """The signing name server, for what updates cannot do: new zones and new DNSSEC keys.
+
+    kind: "none" leaves that to the operator; `iot-registry` then prints what to do.
+    zones_dir: folder that knot.conf includes; one small file per domain is written there.
+    """
+
+    kind: Literal["none", "knot"] = "none"
+    conf: Path = Path("/etc/knot/knot.conf")
+    zones_dir: Path | None = None
+    address: Annotated[str, AfterValidator(lambda text: str(ipaddress.ip_address(text)))] = "127.0.0.1"
+
+
+class FeedSection(_Section):
+    """retention_days: how far back the change feed reaches. compact_after_days: from when on only the
+    latest change of
+    a name is kept. heartbeat_seconds: a sign of life on an idle stream."""
+
+    retention_days: Annotated[float, Field(gt=0)] = 30
+    compact_after_days: Annotated[float, Field(gt=0)] = 2
+    heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 15
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    registry: RegistrySection = RegistrySection()
+    tls: TlsSection = TlsSection()
+    ca: CaSection = CaSection()
+    enrollment: EnrollmentSection = EnrollmentSection()
+    publication: PublicationSection = PublicationSection()
+    signer: SignerSection = SignerSection()
+    feed: FeedSection = FeedSection()
+
+    @property
+    def state_dir(self) -> Path:
+        return self.registry.state_dir
+
+    @property
+    def database_url(self) -> str:
+        return self.registry.database_url or f"sqlite:///{self.state_dir / 'registry.db'}"
+
+    @property
+    def default_domain(self) -> str:
+        return self.registry.domain or DEFAULT_DOMAIN
+
+    @property
+    def tsig_key_file(self) -> Path:
+        return self.publication.tsig_key_file or self.state_dir / "tsig.key"
+
+    @property
+    def public_url(self) -> str:
+        if self.registry.public_url:
+            return self.registry.public_url
+        endpoint = parse_endpoint(self.registry.listen)
+        if endpoint.host in ("0.0.0.0", "::"):  # noqa: S104 - recognized here, not bound
+            endpoint = Endpoint("localhost", endpoint.port)
+        return f"https://{endpoint}"
+
+
+def load(path: Path | None, overrides: dict[str, dict[str, Any]] | None = None) -> Settings:
+    """Read and check the configuration. Raises ConfigurationError naming file, key, what was found and
+    expected.
+
+    overrides: values from the command line, by section; None values are left out.
+    """
+    data: dict[str, Any] = {}
+    where = str(path) if path else "defaults"
+    if path:
+        try:
+            data = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path}: not TOML: {error}") from None
+    for section, values in (overrides or {}).items():
+        given = {key: value for key, value in values.items() if value is not None}
+        if given and isinstance(data.setdefault(section, {}), dict):
+            data[section].update(given)
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        found = "" if first["type"] == "extra_forbidden" else f", found {first['input']!r}"
+        raise ConfigurationError(f"{where}: {key}: {first['msg']}{found}") from None
+    given_tls = [settings.tls.certificate, settings.tls.key, settings.tls.anchor]
+    if any(given_tls) and not all(given_tls):
+        raise ConfigurationError(f"{where}: tls: certificate, key and anchor belong together: give all three or none")
+    return settings

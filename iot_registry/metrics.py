@@ -1,0 +1,52 @@
+"""Prometheus metrics. Label values come from closed sets: never a name."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+PUBLICATIONS = Counter(
+    "iot_registry_publications_total",
+    "Names sent to the DNS, by result: confirmed, refused (the server's error) or failed (no answer).",
+    ["result"],
+    registry=REGISTRY,
+)
+PUBLICATION_SECONDS = Histogram(
+    "iot_registry_publication_seconds",
+    "From the database's commit to the DNS serving it.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+    registry=REGISTRY,
+)
+PUBLISHER_ERRORS = Counter(
+    "iot_registry_publisher_errors_total",
+    "Rounds of the publisher that failed as a whole.",
+    registry=REGISTRY,
+)
+RECONCILED = Counter(
+    "iot_registry_reconciled_total",
+    "Names found different in a zone: wrong (queued again) or unknown (deleted).",
+    ["kind"],
+    registry=REGISTRY,
+)
+OUTBOX_PENDING = Gauge("iot_registry_outbox_pending", "Outbox entries that wait for the DNS.", registry=REGISTRY)
+OUTBOX_OLDEST_SECONDS = Gauge(
+    "iot_registry_outbox_oldest_seconds", "Age of the oldest outbox entry; 0: none.", registry=REGISTRY
+)
+FEED_SEQ = Gauge("iot_registry_feed_sequence", "Number of the last change.", registry=REGISTRY)
+FEED_CONSUMERS = Gauge("iot_registry_feed_consumers", "Open streams and long polls.", registry=REGISTRY)
+DEVICES = Gauge("iot_registry_devices", "Devices by status.", ["status"], registry=REGISTRY)
+ENROLLMENTS = Counter(
+    "iot_registry_enrollments_total",
+    "Certificates handed out or put off: issued or waiting, by kind: initial or renewal.",
+    ["kind", "result"],
+    registry=REGISTRY,
+)
+REFUSALS = Counter("iot_registry_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY)
+REQUEST_SECONDS = Histogram(
+    "iot_registry_request_seconds",
+    "Time to answer, by kind of endpoint.",
+    ["endpoint"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)

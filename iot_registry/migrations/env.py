@@ -1,0 +1,10 @@
+"""Alembic's entry: runs on the connection that `iot_registry.store.migrate` hands over, in its
+transaction."""
+
+from alembic import context
+
+from iot_registry.store.models import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+with context.begin_transaction():
+    context.run_migrations()

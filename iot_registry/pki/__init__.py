@@ -1,0 +1,1 @@
+"""Keys, certificate requests and certificates. No database, no network; files only in `keys`."""

@@ -1,0 +1,101 @@
+"""Comparing whole zones with the database: what a restored backup, a lost journal or a stranger's update
+left behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from iot_registry import metrics, names
+from iot_registry.feed import ChangeType
+from iot_registry.publication import outbox
+from iot_registry.publication.dns_client import DnsClient, DnsError
+from iot_registry.publication.profile import Profile
+from iot_registry.store.database import Database
+from iot_registry.store.models import Device, DeviceStatus, Domain, OutboxEntry
+
+log = structlog.get_logger("iot_registry.publication")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a zone and the database disagree. `unknown`: records of names that the database does not have."""
+
+    wrong: frozenset[str]
+    unknown: frozenset[str]
+
+
+def compare(served: Mapping[str, frozenset[str]], desired: Mapping[str, frozenset[str]], domain: str) -> Difference:
+    """Pure. Only names below the domain's `_device` are the registry's to judge."""
+    below = "." + names.identity_root(domain)
+    wrong = frozenset(name for name, records in desired.items() if served.get(name, frozenset()) != records)
+    unknown = frozenset(name for name in served if name.endswith(below) and name not in desired)
+    return Difference(wrong, unknown)
+
+
+def reconcile(database: Database, client: DnsClient, now: dt.datetime) -> bool:
+    """Compare every zone, queue what is wrong, delete what is unknown. Returns whether all zones were
+    compared.
+
+    A record that no device of the database has would let someone in whom nobody can revoke, so it goes.
+    """
+    complete = True
+    with database.read() as session:
+        domains = list(session.execute(select(Domain.id, Domain.name, Domain.zone, Domain.ttl)))
+    for domain_id, name, zone, ttl in domains:
+        try:
+            served = client.transfer(zone)
+        except DnsError as error:
+            log.warning("reconcile.impossible", zone=zone, error=str(error))
+            complete = False
+            continue
+        with database.write() as session:
+            difference = compare(served, _desired(session, domain_id, now), name)
+            queued = _queue(session, difference.wrong, now)
+        if queued:
+            metrics.RECONCILED.labels("wrong").inc(queued)
+            log.warning("reconcile.queued", zone=zone, names=queued)
+        if difference.unknown:
+            _delete(client, zone, difference.unknown, ttl)
+    return complete
+
+
+def _desired(session: Session, domain_id: int, now: dt.datetime) -> dict[str, frozenset[str]]:
+    domain = session.get_one(Domain, domain_id)
+    devices = list(session.scalars(select(Device).where(Device.domain_id == domain_id)))
+    certificates = outbox.certificates_of(session, [device.id for device in devices])
+    return {
+        device.name: outbox.desired_records(
+            device, Profile(device.profile or domain.profile), certificates.get(device.id, []), now
+        )
+        for device in devices
+    }
+
+
+def _queue(session: Session, wrong: frozenset[str], now: dt.datetime) -> int:
+    queued = 0
+    for name in sorted(wrong):
+        device = session.scalars(select(Device).where(Device.name == name)).one()
+        pending = session.scalars(select(OutboxEntry.id).where(OutboxEntry.device_id == device.id).limit(1)).first()
+        if pending is None:
+            active = device.status == DeviceStatus.ACTIVE
+            event = ChangeType.DEVICE_CHANGED if active else ChangeType.DEVICE_REVOKED
+            outbox.enqueue(session, device, event, now)
+            queued += 1
+    return queued
+
+
+def _delete(client: DnsClient, zone: str, unknown: frozenset[str], ttl: int) -> None:
+    metrics.RECONCILED.labels("unknown").inc(len(unknown))
+    log.warning("reconcile.unknown_records", zone=zone, names=len(unknown), first=min(unknown))
+    ordered = sorted(unknown)
+    for start in range(0, len(ordered), 200):
+        try:
+            client.replace(zone, dict.fromkeys(ordered[start : start + 200], ()), ttl)
+        except DnsError as error:
+            log.warning("reconcile.failed", zone=zone, error=str(error))

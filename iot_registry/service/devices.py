@@ -1,0 +1,247 @@
+"""Devices: create, find, revoke, restore, move to another domain."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from iot_registry import names
+from iot_registry.errors import Reason, Refused
+from iot_registry.feed import ChangeType
+from iot_registry.publication import outbox
+from iot_registry.service import bundles
+from iot_registry.service.access import Principal, Scope, audit
+from iot_registry.service.domains import find_domain
+from iot_registry.service.enrollment import live_rows, pem
+from iot_registry.service.schemas import CertificateView, DeviceCreate, DeviceDetail, DeviceView
+from iot_registry.store.models import Certificate, Device, DeviceStatus, Domain, OutboxEntry, Token
+
+MAX_PAGE = 500
+
+
+def create(
+    session: Session, principal: Principal, request: DeviceCreate, default_domain: str, now: dt.datetime
+) -> Device:
+    """Register a device. Raises Refused: a bad name, a foreign domain, or one that exists."""
+    principal.require(Scope.DEVICE_WRITE)
+    if request.domain is None and principal.domain_id is not None:
+        domain = session.get_one(Domain, principal.domain_id)
+    else:
+        domain = find_domain(session, principal, request.domain or default_domain)
+    name = names.device(request.label, request.type, domain.name)
+    if session.scalars(select(Device.id).where(Device.name == str(name))).first() is not None:
+        raise Refused(Reason.CONFLICT, f"{name} exists already", field="label")
+    device = Device(
+        domain_id=domain.id,
+        name=str(name),
+        type=name.type,
+        mud_url=request.mud_url,
+        profile=request.profile,
+        status=DeviceStatus.REGISTERED,
+        created_at=now,
+        updated_at=now,
+        published="",
+    )
+    device.domain = domain
+    session.add(device)
+    session.flush()
+    audit(session, principal, "device.add", device.name, now, domain_id=domain.id, mud_url=request.mud_url)
+    return device
+
+
+def find(session: Session, principal: Principal, name: str, *, lock: bool = False) -> Device:
+    """The device of this name, if the caller may see it. Raises Refused with NOT_FOUND either way it is
+    not."""
+    parsed = names.parse_device(name)
+    statement = select(Device).where(Device.name == str(parsed))
+    device = session.scalars(statement.with_for_update() if lock else statement).first()
+    if device is None or not principal.sees(device.domain_id):
+        raise Refused(Reason.NOT_FOUND, f"no device {parsed}", field="name")
+    return device
+
+
+def issue_token(
+    session: Session, principal: Principal, device: Device, now: dt.datetime, hours: float
+) -> tuple[Token, str]:
+    """A new one-time token; earlier ones stop working. Raises Refused."""
+    principal.require(Scope.DEVICE_WRITE)
+    token, secret = bundles.create_token(session, device, now, hours)
+    audit(
+        session,
+        principal,
+        "device.token",
+        device.name,
+        now,
+        domain_id=device.domain_id,
+        expires=token.expires_at.isoformat(),
+    )
+    return token, secret
+
+
+def revoke(session: Session, principal: Principal, name: str, reason: str, now: dt.datetime) -> Device:
+    """Take the device's records out of the DNS and its tokens out of use. Doing it again changes nothing."""
+    principal.require(Scope.DEVICE_WRITE)
+    device = find(session, principal, name, lock=True)
+    if device.status == DeviceStatus.REVOKED:
+        return device
+    if device.status == DeviceStatus.REHOMED:
+        raise Refused(Reason.CONFLICT, f"{device.name} was re-homed: it has no records any more")
+    device.status = DeviceStatus.REVOKED
+    device.revoked_at = device.updated_at = now
+    device.revoke_reason = reason or None
+    bundles.cancel_tokens(session, device.id, now)
+    outbox.enqueue(session, device, ChangeType.DEVICE_REVOKED, now)
+    audit(session, principal, "device.revoke", device.name, now, domain_id=device.domain_id, reason=reason)
+    return device
+
+
+def restore(session: Session, principal: Principal, name: str, now: dt.datetime) -> Device:
+    """Undo a revocation. The records come back if a certificate is still good; else it must enroll again."""
+    principal.require(Scope.DEVICE_WRITE)
+    device = find(session, principal, name, lock=True)
+    if device.status == DeviceStatus.REHOMED:
+        raise Refused(Reason.CONFLICT, f"{device.name} was re-homed: it lives on under its new name")
+    if device.status != DeviceStatus.REVOKED:
+        return device
+    usable = outbox.live_certificates(live_rows(session, device.id), now)
+    device.status = DeviceStatus.ACTIVE if usable else DeviceStatus.REGISTERED
+    device.revoked_at = device.revoke_reason = None
+    device.updated_at = now
+    outbox.enqueue(session, device, ChangeType.DEVICE_RESTORED, now)
+    audit(session, principal, "device.restore", device.name, now, domain_id=device.domain_id)
+    return device
+
+
+def rehome(session: Session, principal: Principal, name: str, target: str, immediate: bool, now: dt.datetime) -> Device:
+    """Move a device to another domain; returns the device under its new name, which must enroll.
+
+    The old name keeps working until the device has its new certificate, unless `immediate`.
+    """
+    principal.require(Scope.DEVICE_WRITE)
+    old = find(session, principal, name, lock=True)
+    domain = find_domain(session, principal, target)
+    if old.status in (DeviceStatus.REVOKED, DeviceStatus.REHOMED):
+        raise Refused(Reason.CONFLICT, f"{old.name} is {old.status}: only a device in good standing can move")
+    if domain.id == old.domain_id:
+        raise Refused(Reason.CONFLICT, f"{old.name} is in {domain.name} already", field="domain")
+    parsed = names.parse_device(old.name)
+    request = DeviceCreate(label=parsed.label, type=parsed.type, domain=domain.name, mud_url=old.mud_url)
+    new = create(session, principal, request, domain.name, now)
+    new.rehomed_from_id = old.id
+    if immediate or old.status == DeviceStatus.REGISTERED:
+        old.status = DeviceStatus.REHOMED
+        bundles.cancel_tokens(session, old.id, now)
+        outbox.enqueue(session, old, ChangeType.DEVICE_REHOMED, now)
+    old.updated_at = now
+    audit(session, principal, "device.rehome", old.name, now, domain_id=old.domain_id, to=new.name)
+    return new
+
+
+def search(
+    session: Session,
+    principal: Principal,
+    *,
+    domain: str | None = None,
+    status: str | None = None,
+    type_: str | None = None,
+    text: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> tuple[list[DeviceView], str | None]:
+    """One page of devices by name, and where the next page starts. Raises Refused."""
+    principal.require(Scope.DEVICE_READ)
+    statement = select(Device).order_by(Device.name).limit(min(limit, MAX_PAGE) + 1)
+    if principal.domain_id is not None:
+        statement = statement.where(Device.domain_id == principal.domain_id)
+    if domain is not None:
+        statement = statement.where(Device.domain_id == find_domain(session, principal, domain).id)
+    if status is not None:
+        statement = statement.where(Device.status == status)
+    if type_ is not None:
+        statement = statement.where(Device.type == type_)
+    if text:
+        statement = statement.where(Device.name.contains(text.lower(), autoescape=True))
+    if after:
+        statement = statement.where(Device.name > after)
+    devices = list(session.scalars(statement))
+    more = len(devices) > min(limit, MAX_PAGE)
+    page = devices[: min(limit, MAX_PAGE)]
+    return views(session, page), page[-1].name if more else None
+
+
+def views(session: Session, devices: Sequence[Device]) -> list[DeviceView]:
+    ids = [device.id for device in devices]
+    pending = set(session.scalars(select(OutboxEntry.device_id).where(OutboxEntry.device_id.in_(ids))))
+    former_ids = [device.rehomed_from_id for device in devices if device.rehomed_from_id]
+    former: dict[int, str] = {
+        row.id: row.name for row in session.execute(select(Device.id, Device.name).where(Device.id.in_(former_ids)))
+    }
+    return [DeviceView(**_fields(device, device.id in pending, former)) for device in devices]
+
+
+def _fields(device: Device, pending: bool, former: dict[int, str]) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "domain": device.domain.name,
+        "type": device.type,
+        "status": device.status,
+        "mud_url": device.mud_url,
+        "profile": device.profile or device.domain.profile,
+        "created_at": device.created_at,
+        "updated_at": device.updated_at,
+        "revoked_at": device.revoked_at,
+        "revoke_reason": device.revoke_reason,
+        "rehomed_from": former.get(device.rehomed_from_id or 0),
+        "published": device.published.split("\n") if device.published else [],
+        "pending": pending,
+    }
+
+
+def detail(session: Session, principal: Principal, name: str, now: dt.datetime) -> DeviceDetail:
+    """Everything about one device. Raises Refused."""
+    principal.require(Scope.DEVICE_READ)
+    device = find(session, principal, name)
+    rows = session.scalars(
+        select(Certificate).where(Certificate.device_id == device.id).order_by(Certificate.id.desc()).limit(50)
+    )
+    expires = session.scalar(
+        select(func.max(Token.expires_at)).where(
+            Token.device_id == device.id,
+            Token.used_at.is_(None),
+            Token.cancelled_at.is_(None),
+            Token.expires_at > now,
+        )
+    )
+    return DeviceDetail(
+        **views(session, [device])[0].model_dump(),
+        certificates=[certificate_view(row) for row in rows],
+        token_expires_at=expires,
+    )
+
+
+def certificate_view(row: Certificate) -> CertificateView:
+    return CertificateView(
+        serial=row.serial,
+        fingerprint=row.fingerprint,
+        status=row.status,
+        issued_at=row.issued_at,
+        not_after=row.not_after,
+        published_at=row.published_at,
+        delivered_at=row.delivered_at,
+        pem=pem(row),
+    )
+
+
+def export(session: Session, principal: Principal, domain: str | None, now: dt.datetime) -> Iterator[dict[str, Any]]:
+    """Every device in sight with its certificates, one at a time."""
+    after: str | None = None
+    while True:
+        page, after = search(session, principal, domain=domain, after=after, limit=MAX_PAGE)
+        for view in page:
+            yield detail(session, principal, view.name, now).model_dump(mode="json")
+        if after is None:
+            return

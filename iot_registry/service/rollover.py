@@ -1,0 +1,331 @@
+"""Emergency rollover of one domain: new issuing CA, new DNSSEC keys, every certificate invalid, new tokens.
+
+For the day when an issuing key or a signing key may be in other hands. It is a sequence of steps; the
+database holds which one is next, and every step may be done again after an interruption.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
+
+from iot_registry import feed
+from iot_registry.config import Settings
+from iot_registry.feed import ChangeType
+from iot_registry.publication import outbox
+from iot_registry.service import access, authorities, bundles
+from iot_registry.service.access import Principal, Scope
+from iot_registry.service.domains import find_domain
+from iot_registry.signer.base import DnsSigner
+from iot_registry.store.database import Database
+from iot_registry.store.models import (
+    PUBLISHED_STATES,
+    Authority,
+    AuthorityKind,
+    Certificate,
+    CertificateStatus,
+    Device,
+    DeviceStatus,
+    Domain,
+    OutboxEntry,
+    Rollover,
+    Token,
+)
+
+TOKEN_BATCH = 200
+
+
+class Step(StrEnum):
+    """What is to be done next."""
+
+    AUTHORITY = "authority"
+    WITHDRAW = "withdraw"
+    DNSSEC = "dnssec"
+    TOKENS = "tokens"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a rollover is."""
+
+    domain: str
+    step: Step
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+    devices: int
+    withdrawing: int
+    tokens: int
+    enrolled: int
+    ds: list[str]
+
+
+Report = Callable[[Step, int, int], None]
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def begin(database: Database, principal: Principal, domain_name: str) -> int:
+    """Start a rollover, or find the one that was interrupted; returns its number. Raises Refused."""
+    now = utc_now()
+    with database.write() as session:
+        principal.require(Scope.ADMIN)
+        domain = find_domain(session, principal, domain_name)
+        unfinished = session.scalars(
+            select(Rollover.id).where(Rollover.domain_id == domain.id, Rollover.step != Step.DONE)
+        ).first()
+        if unfinished is not None:
+            return unfinished
+        row = Rollover(domain_id=domain.id, step=Step.AUTHORITY, started_at=now, detail={})
+        session.add(row)
+        session.flush()
+        access.audit(session, principal, "rollover.begin", domain.name, now, domain_id=domain.id)
+        return row.id
+
+
+class Runner:
+    """Carries one rollover through its steps.
+
+    publish: does a round of publication in this process if no other process publishes.
+    bundles_file: where the devices' new enrollment bundles go, one JSON object a line, mode 0600; a device's
+    last line counts.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: authorities.KeyStore,
+        settings: Settings,
+        signer: DnsSigner | None,
+        server_anchor_pem: str,
+        bundles_file: Path,
+        publish: Callable[[], None],
+        report: Report = lambda step, done, total: None,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._settings = settings
+        self._signer = signer
+        self._anchor = server_anchor_pem
+        self._file = bundles_file
+        self._publish = publish
+        self._report = report
+
+    def run(self, number: int) -> None:
+        """All remaining steps. Raises Refused, SignerError or OSError; run it again once that is mended."""
+        steps = {
+            Step.AUTHORITY: self._authority,
+            Step.WITHDRAW: self._withdraw,
+            Step.DNSSEC: self._dnssec,
+            Step.TOKENS: self._tokens,
+        }
+        while True:
+            with self._database.read() as session:
+                step = Step(session.get_one(Rollover, number).step)
+            if step is Step.DONE:
+                return
+            steps[step](number)
+
+    def _authority(self, number: int) -> None:
+        """One transaction: from its commit on, no certificate of before is worth anything here."""
+        now = utc_now()
+        with self._database.write() as session:
+            feed.lock(session)
+            row = session.get_one(Rollover, number)
+            domain = row.domain
+            old = list(
+                session.scalars(
+                    select(Authority).where(
+                        Authority.domain_id == domain.id,
+                        Authority.kind == AuthorityKind.ISSUING,
+                        Authority.retired_at.is_(None),
+                    )
+                )
+            )
+            authorities.create_issuing(session, self._store, self._settings, domain, now)
+            for authority in old:
+                authority.retired_at = now
+                feed.append(session, ChangeType.ANCHOR_REMOVED, domain.id, now, anchor=authority)
+            affected = _invalidate(session, domain, now)
+            row.step = Step.WITHDRAW
+            row.detail = {"retired": [authority.aki for authority in old], "devices": affected}
+        self._report(Step.AUTHORITY, 1, 1)
+
+    def _withdraw(self, number: int) -> None:
+        """Wait until the DNS has let go of every record of before; then the old CA keys can go."""
+        with self._database.read() as session:
+            row = session.get_one(Rollover, number)
+            domain_id, retired, total = row.domain_id, list(row.detail["retired"]), int(row.detail["devices"])
+        while True:
+            self._publish()
+            with self._database.read() as session:
+                waiting = pending(session, domain_id)
+            self._report(Step.WITHDRAW, max(0, total - waiting), total)
+            if not waiting:
+                break
+        for aki in retired:
+            self._store.destroy(aki)
+        self._advance(number, Step.DNSSEC)
+
+    def _dnssec(self, number: int) -> None:
+        signer = self._signer
+        if signer is None:
+            self._advance(number, Step.TOKENS, announce=True)
+            return
+        with self._database.read() as session:
+            row = session.get_one(Rollover, number)
+            zone, detail = row.domain.zone, dict(row.detail)
+        if "old_keys" not in detail:
+            self._note(number, old_keys=signer.present_keys(zone))
+            with self._database.read() as session:
+                detail = dict(session.get_one(Rollover, number).detail)
+        old = set(detail["old_keys"])
+        # Keys made before an interruption are the new ones already.
+        if not set(signer.present_keys(zone)) - old:
+            signer.generate_keys(zone)
+        self._report(Step.DNSSEC, 1, 3)
+        signer.remove_keys(zone, sorted(old))
+        signer.sign(zone)
+        self._report(Step.DNSSEC, 2, 3)
+        self._note(number, ds=signer.ds(zone))
+        self._advance(number, Step.TOKENS, announce=True)
+        self._report(Step.DNSSEC, 3, 3)
+
+    def _tokens(self, number: int) -> None:
+        """New tokens in batches: written to the file first, then committed. A crash in between repeats a
+        batch.
+        """
+        while True:
+            with self._database.write() as session:
+                row = session.get_one(Rollover, number)
+                devices = list(session.scalars(_without_token(row).limit(TOKEN_BATCH)))
+                lines = [self._bundle(session, device, row) for device in devices]
+                if lines:
+                    _append_private(self._file, lines)
+                total = int(row.detail["devices"])
+                done = session.scalar(select(func.count(Token.id)).where(Token.rollover_id == number)) or 0
+            self._report(Step.TOKENS, done, max(total, done))
+            if not devices:
+                break
+        self._advance(number, Step.DONE)
+
+    def _bundle(self, session: Session, device: Device, row: Rollover) -> str:
+        now = utc_now()
+        token, secret = bundles.create_token(
+            session, device, now, self._settings.enrollment.token_hours, rollover_id=row.id
+        )
+        bundle = bundles.encode(self._settings, device.name, row.domain.name, secret, token.expires_at, self._anchor)
+        return json.dumps({"name": device.name, "bundle": bundle})
+
+    def _note(self, number: int, **more: object) -> None:
+        with self._database.write() as session:
+            row = session.get_one(Rollover, number)
+            row.detail = {**row.detail, **more}
+
+    def _advance(self, number: int, step: Step, *, announce: bool = False) -> None:
+        now = utc_now()
+        with self._database.write() as session:
+            feed.lock(session)
+            row = session.get_one(Rollover, number)
+            row.step = step
+            if step is Step.DONE:
+                row.finished_at = now
+            if announce:
+                feed.append(session, ChangeType.ROLLOVER, row.domain_id, now)
+
+
+def _invalidate(session: Session, domain: Domain, now: dt.datetime) -> int:
+    """Withdraw every certificate and cancel every token of a domain; returns how many devices must enroll
+    again.
+    """
+    ids = select(Device.id).where(Device.domain_id == domain.id)
+    session.execute(
+        update(Certificate)
+        .where(Certificate.device_id.in_(ids), Certificate.status.in_(PUBLISHED_STATES))
+        .values(status=CertificateStatus.WITHDRAWN)
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(
+        update(Token)
+        .where(Token.device_id.in_(ids), Token.used_at.is_(None), Token.cancelled_at.is_(None))
+        .values(cancelled_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    affected = 0
+    standing = (DeviceStatus.ACTIVE, DeviceStatus.REGISTERED)
+    for device in session.scalars(
+        select(Device).where(Device.domain_id == domain.id, Device.status.in_(standing)).order_by(Device.id)
+    ):
+        affected += 1
+        if device.status == DeviceStatus.ACTIVE:
+            device.status = DeviceStatus.REGISTERED
+            device.updated_at = now
+            outbox.enqueue(session, device, ChangeType.DEVICE_CHANGED, now)
+    return affected
+
+
+def _without_token(row: Rollover) -> Select[Device]:
+    issued = select(Token.device_id).where(Token.rollover_id == row.id)
+    return (
+        select(Device)
+        .where(
+            Device.domain_id == row.domain_id,
+            Device.status == DeviceStatus.REGISTERED,
+            Device.created_at <= row.started_at,
+            Device.id.not_in(issued),
+        )
+        .order_by(Device.id)
+    )
+
+
+def pending(session: Session, domain_id: int) -> int:
+    """How many of a domain's names the DNS does not agree on yet."""
+    return (
+        session.scalar(
+            select(func.count(func.distinct(OutboxEntry.device_id)))
+            .join(Device, Device.id == OutboxEntry.device_id)
+            .where(Device.domain_id == domain_id)
+        )
+        or 0
+    )
+
+
+def progress(session: Session, principal: Principal, domain_name: str) -> Progress | None:
+    """The domain's last rollover; None: there was none. Raises Refused."""
+    principal.require(Scope.DOMAIN_READ)
+    domain = find_domain(session, principal, domain_name)
+    row = session.scalars(select(Rollover).where(Rollover.domain_id == domain.id).order_by(Rollover.id.desc())).first()
+    if row is None:
+        return None
+    tokens = select(func.count(func.distinct(Token.device_id))).where(Token.rollover_id == row.id)
+    return Progress(
+        domain=domain.name,
+        step=Step(row.step),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        devices=int(row.detail.get("devices", 0)),
+        withdrawing=pending(session, domain.id),
+        tokens=session.scalar(tokens) or 0,
+        enrolled=session.scalar(tokens.where(Token.used_at.is_not(None))) or 0,
+        ds=list(row.detail.get("ds", [])),
+    )
+
+
+def _append_private(path: Path, lines: list[str]) -> None:
+    """Append to a file that only its owner can read, and be sure that it is on disk."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "a") as stream:
+        stream.write("".join(line + "\n" for line in lines))
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,15 @@
+"""The zone-signing name server: what RFC 2136 cannot do (new zones, new DNSSEC keys)."""
+
+from __future__ import annotations
+
+from iot_registry.config import Settings
+from iot_registry.signer.base import DnsSigner
+from iot_registry.signer.knot import KnotSigner
+
+
+def create_signer(settings: Settings) -> DnsSigner | None:
+    """The configured signer; None: zones and keys are the operator's to make."""
+    if settings.signer.kind == "none":
+        return None
+    zones_dir = settings.signer.zones_dir or settings.state_dir / "zones"
+    return KnotSigner(settings.signer.conf, zones_dir, settings.signer.address)

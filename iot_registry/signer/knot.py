@@ -1,0 +1,115 @@
+"""Knot DNS as the signer, driven by its own tools `knotc` and `keymgr`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from iot_registry.pki.keys import write_private
+from iot_registry.signer import knot_text
+from iot_registry.signer.base import SignerError
+
+COMMAND_SECONDS = 120
+# A zone is ready once it is signed; a small one takes well under a second.
+READY_SECONDS = 30
+
+_KEY_LINE = re.compile(r"^(?P<id>[0-9a-f]{40})\s+(?P<fields>.*)$", re.M)
+
+
+class KnotSigner:
+    """See `iot_registry.signer.base.DnsSigner`. conf: knot.conf, which includes `zones_dir`/*.conf."""
+
+    def __init__(self, conf: Path, zones_dir: Path, address: str) -> None:
+        # knotd changes its working directory: a relative path would mean something else to it.
+        self._conf = conf.absolute()
+        self._zones_dir = zones_dir.absolute()
+        self._address = address
+
+    def add_zone(self, zone: str) -> None:
+        self._zones_dir.mkdir(parents=True, exist_ok=True)
+        contents = self._zones_dir / f"{zone}.zone"
+        if not contents.exists():
+            write_private(contents, knot_text.zone_file(zone, self._address).encode(), 0o644)
+        block = knot_text.knot_zone_conf(zone, self._zones_dir)
+        write_private(self._zones_dir / f"{zone}.conf", block.encode(), 0o644)
+        self._run("knotc", "reload")
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._signed(zone):
+            if time.monotonic() > deadline:
+                raise SignerError(f"Knot has not signed zone {zone} within {READY_SECONDS} s; see its log")
+            time.sleep(0.1)
+
+    def _signed(self, zone: str) -> bool:
+        try:
+            return bool(self._run("knotc", "zone-read", f"{zone}.", "@", "RRSIG").strip())
+        except SignerError:
+            return False
+
+    def ds(self, zone: str) -> list[str]:
+        lines = self._run("keymgr", f"{zone}.", "ds").splitlines()
+        # Knot offers SHA-256 and SHA-384; RFC 8624 section 3.3 makes SHA-256 the one that every validator
+        # has.
+        return [line for line in lines if re.search(r"\sDS\s+\d+\s+\d+\s+2\s", line)]
+
+    def present_keys(self, zone: str) -> list[str]:
+        # Not by "active": a first KSK signs in state "ready" until the parent has its DS.
+        return [key for key, fields in self._keys(zone) if fields.get("remove", "0") == "0"]
+
+    def _keys(self, zone: str) -> list[tuple[str, dict[str, str]]]:
+        found = []
+        for match in _KEY_LINE.finditer(self._run("keymgr", f"{zone}.", "list")):
+            fields = dict(part.split("=", 1) for part in match["fields"].split() if "=" in part)
+            found.append((match["id"], fields))
+        return found
+
+    def generate_keys(self, zone: str) -> list[str]:
+        combined = any(fields.get("ksk") == "yes" == fields.get("zsk") for _key, fields in self._keys(zone))
+        roles = [("yes", "yes")] if combined else [("yes", "no"), ("no", "yes")]
+        now = ("created=+0", "publish=+0", "ready=+0", "active=+0")
+        return [
+            self._run(
+                "keymgr",
+                f"{zone}.",
+                "generate",
+                "algorithm=ECDSAP256SHA256",
+                f"ksk={ksk}",
+                f"zsk={zsk}",
+                *now,
+            ).split()[-1]
+            for ksk, zsk in roles
+        ]
+
+    def remove_keys(self, zone: str, keys: list[str]) -> None:
+        present = {key for key, _fields in self._keys(zone)}
+        for key in keys:
+            if key in present:
+                # Retiring it by its timers is refused for a key that is not "active" yet; a key that may be in
+                # other hands is better gone at once anyway.
+                self._run("keymgr", f"{zone}.", "delete", key)
+
+    def sign(self, zone: str) -> None:
+        self._run("knotc", "-b", "zone-sign", f"{zone}.")
+
+    def nudge(self, zone: str) -> None:
+        # Which event it schedules does not matter; a NOTIFY more does no harm.
+        self._run("knotc", "zone-notify", f"{zone}.")
+
+    def _run(self, tool: str, *arguments: str) -> str:
+        command = [tool, "-c", str(self._conf), *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SignerError(f"{tool} {arguments[0]}: {error}") from None
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()[-400:]
+            raise SignerError(f"{' '.join(command)}: code {done.returncode}: {said}")
+        return done.stdout

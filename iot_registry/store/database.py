@@ -1,0 +1,80 @@
+"""Transactions: `read` sees one state of the whole database, `write` is serial with other writers of the
+same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session
+
+from iot_registry.errors import ConfigurationError
+
+# How long a writer waits for another process's transaction on SQLite.
+BUSY_SECONDS = 20
+
+
+class Database:
+    """The engine, and the two kinds of transaction that everything else uses."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise ConfigurationError(
+                "database_url: not a database URL; expected sqlite:///PATH or postgresql://USER@HOST/NAME"
+            ) from None
+        self.backend = parsed.get_backend_name()
+        if self.backend == "sqlite":
+            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+            _prepare_sqlite(self.engine)
+        elif self.backend == "postgresql":
+            self.engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8)
+        else:
+            raise ConfigurationError(f"database_url: found {self.backend}, expected sqlite or postgresql")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A consistent view; anything written is rolled back."""
+        options: dict[str, Any] = {"registry_begin": "BEGIN"}
+        if self.backend == "postgresql":
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self.engine.connect().execution_options(**options) as connection, Session(connection) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Committed when the block ends, rolled back when it raises."""
+        options: dict[str, Any] = {"registry_begin": "BEGIN IMMEDIATE"} if self.backend == "sqlite" else {}
+        with (
+            self.engine.connect().execution_options(**options) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            yield session
+            session.commit()
+            connection.commit()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        # The driver's own transaction handling starts them too late (at the first write) for a lock
+        # upgrade to be safe.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # An acknowledged revocation must survive a power cut, not only a crash of the process.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("registry_begin", "BEGIN IMMEDIATE"))

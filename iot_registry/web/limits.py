@@ -1,0 +1,46 @@
+"""Slowing down whoever guesses: failures per key and minute, in memory, bounded."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from iot_registry.errors import Reason, Refused
+
+WINDOW_SECONDS = 60.0
+# The most keys remembered; the least recently failing one is forgotten first.
+MAX_KEYS = 10_000
+
+
+class FailureLimit:
+    """At most `failures` failed attempts per key within a minute; more are refused unseen.
+
+    A limit on failures cannot be used to lock a device out from elsewhere for longer than a minute, and
+    does not slow
+    an honest one down.
+    """
+
+    def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures = failures
+        self._clock = clock
+        self._recent: OrderedDict[str, list[float]] = OrderedDict()
+
+    def check(self, key: str) -> None:
+        """Raises Refused if `key` has failed too often."""
+        recent = self._within_window(key)
+        if len(recent) >= self._failures:
+            wait = max(1, int(recent[0] + WINDOW_SECONDS - self._clock() + 1))
+            raise Refused(Reason.RATE_LIMITED, f"too many failures; try again in {wait} s", retry_after=wait)
+
+    def failed(self, key: str) -> None:
+        recent = self._within_window(key)
+        recent.append(self._clock())
+        self._recent[key] = recent[-self._failures :]
+        self._recent.move_to_end(key)
+        while len(self._recent) > MAX_KEYS:
+            self._recent.popitem(last=False)
+
+    def _within_window(self, key: str) -> list[float]:
+        start = self._clock() - WINDOW_SECONDS
+        return [moment for moment in self._recent.get(key, ()) if moment > start]

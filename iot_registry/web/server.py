@@ -1,0 +1,136 @@
+"""Putting the registry together and running it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import signal
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import structlog
+from aiohttp import web
+
+from iot_registry import feed
+from iot_registry.config import Settings, parse_endpoint
+from iot_registry.publication import tsig
+from iot_registry.publication.publisher import Publisher
+from iot_registry.service import provision
+from iot_registry.service.authorities import KeyStore, server_anchor
+from iot_registry.service.enrollment import Enrollment
+from iot_registry.signer import create_signer
+from iot_registry.store.database import Database
+from iot_registry.web import api, est, openapi, problem, public
+from iot_registry.web import feed as feed_routes
+from iot_registry.web.context import CONTEXT, MAX_BODY, Context
+from iot_registry.web.limits import FailureLimit
+from iot_registry.web.tls import ServerTls
+from iot_registry.web.watch import ChangeWatch
+
+log = structlog.get_logger("iot_registry")
+
+TLS_CHECK_SECONDS = 3600
+SHUTDOWN_SECONDS = 3
+# Many devices may share one address (NAT): it may fail this many times as often as one name.
+ADDRESS_FACTOR = 10
+
+
+def application(context: Context) -> web.Application:
+    """The routes over a context."""
+    app = web.Application(middlewares=[problem.middleware], client_max_size=MAX_BODY)
+    app[CONTEXT] = context
+    app.on_response_prepare.append(_plain_server_header)
+    est.add_routes(app)
+    public.add_routes(app)
+    feed_routes.add_routes(app)
+    api.add_routes(app, openapi.document())
+    return app
+
+
+async def _plain_server_header(_request: web.Request, response: web.StreamResponse) -> None:
+    # The libraries' exact versions are nobody's business.
+    response.headers["Server"] = "iot-registry"
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, database: Database) -> AsyncIterator[tuple[Context, int]]:
+    """The registry, serving; yields its context and the port it listens on."""
+    store = KeyStore(settings)
+    if await asyncio.to_thread(provision.initialize, database, store, settings, now()):
+        log.info("registry.initialized", state_dir=str(settings.state_dir), domain=settings.default_domain)
+    settings = await asyncio.to_thread(partial(provision.with_default_domain, database, settings, strict=True))
+    key = tsig.load_or_create(settings.tsig_key_file)
+    tls = ServerTls(settings, store)
+
+    def read_seq() -> int:
+        with database.read() as session:
+            return feed.last_seq(session)
+
+    def refresh_tls() -> None:
+        with database.read() as session:
+            tls.refresh(session, now())
+
+    await asyncio.to_thread(refresh_tls)
+    with database.read() as session:
+        anchor = server_anchor(session, settings)
+    watch = ChangeWatch(read_seq)
+    signer = create_signer(settings)
+    publisher = Publisher(database, settings, key, watch.poke, signer.nudge if signer else None)
+    context = Context(
+        settings=settings,
+        database=database,
+        store=store,
+        enrollment=Enrollment(settings, store),
+        publisher=publisher,
+        watch=watch,
+        signer=signer,
+        server_anchor_pem=anchor,
+        name_limit=FailureLimit(settings.enrollment.failures_per_minute),
+        address_limit=FailureLimit(ADDRESS_FACTOR * settings.enrollment.failures_per_minute),
+    )
+    # New domains and CAs show in the feed, whichever process made them.
+    watch.on_move.append(lambda: asyncio.to_thread(refresh_tls))
+    runner = web.AppRunner(application(context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    renewal = asyncio.create_task(_every(TLS_CHECK_SECONDS, refresh_tls))
+    try:
+        await watch.start()
+        endpoint = parse_endpoint(settings.registry.listen)
+        site = web.TCPSite(runner, endpoint.host, endpoint.port, ssl_context=tls.context)
+        await site.start()
+        publisher.start()
+        addresses = runner.addresses
+        port = int(addresses[0][1]) if addresses else endpoint.port
+        yield context, port
+    finally:
+        renewal.cancel()
+        context.stopping.set()
+        await watch.stop()
+        await runner.cleanup()
+        await asyncio.to_thread(publisher.stop)
+
+
+async def _every(seconds: float, function: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await asyncio.to_thread(function)
+        except Exception:
+            log.exception("tls.refresh_failed")
+
+
+async def serve(settings: Settings, database: Database) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings, database) as (_context, port):
+        log.info("registry.serving", listen=settings.registry.listen, port=port, url=settings.public_url)
+        await stop.wait()
+        log.info("registry.stopping")

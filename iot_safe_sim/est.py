@@ -1,0 +1,92 @@
+"""Enrollment over Secure Transport (RFC 7030, with RFC 8951's base64): the client side."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import pkcs7
+
+from iot_safe_sim.card_tls import CardIdentity
+from iot_safe_sim.https import Answer, HttpsError, Registry
+
+#: Retry-After (seconds) is kept within these bounds.
+MIN_RETRY, MAX_RETRY = 1.0, 60.0
+
+
+class EstError(HttpsError):
+    """The server's answer is not what RFC 7030 prescribes, or a request was never granted."""
+
+
+@dataclass(frozen=True)
+class EstClient:
+    """A registry's EST service at `base` (without a trailing slash).
+
+    `patience` is how long (seconds) a request that the server has accepted (202) is repeated. `waiting` is told of
+    each wait.
+    """
+
+    base: str
+    registry: Registry
+    patience: float = 600.0
+    waiting: Callable[[float], None] = lambda seconds: None
+    sleep: Callable[[float], None] = field(default=time.sleep)
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+    def ca_certificates(self) -> list[x509.Certificate]:
+        """Section 4.1: the CA certificates. Raises HttpsError."""
+        return _certificates(self.base, self.registry.request("GET", f"{self.base}/cacerts"))
+
+    def enroll(self, csr: bytes, name: str, token: str) -> x509.Certificate:
+        """Section 4.2.1, authorised by a one-time token over HTTP Basic. Raises HttpsError."""
+        credentials = base64.b64encode(f"{name}:{token}".encode()).decode()
+        return self._request("simpleenroll", csr, {"Authorization": f"Basic {credentials}"}, None)
+
+    def reenroll(self, csr: bytes, identity: CardIdentity) -> x509.Certificate:
+        """Section 4.2.2, authorised by the present certificate in TLS. Raises HttpsError."""
+        return self._request("simplereenroll", csr, {}, identity)
+
+    def _request(
+        self, operation: str, csr: bytes, headers: dict[str, str], identity: CardIdentity | None
+    ) -> x509.Certificate:
+        url = f"{self.base}/{operation}"
+        headers = headers | {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
+        body = base64.encodebytes(csr)
+        deadline = self.clock() + self.patience
+        while True:
+            answer = self.registry.request("POST", url, body=body, headers=headers, identity=identity)
+            if answer.status == 200:
+                break
+            wait = _retry_after(answer)
+            if self.clock() + wait > deadline:
+                raise EstError(f"{url}: still not granted after {self.patience:g} s")
+            self.waiting(wait)
+            self.sleep(wait)
+        certificates = _certificates(url, answer)
+        if len(certificates) != 1:
+            raise EstError(f"{url}: {len(certificates)} certificates in the answer, expected 1")
+        return certificates[0]
+
+
+def _retry_after(answer: Answer) -> float:
+    """Section 4.2.3. Only the form in seconds; without one, the shortest wait."""
+    text = answer.retry_after or ""
+    return min(max(float(text), MIN_RETRY), MAX_RETRY) if text.isascii() and text.isdigit() else MIN_RETRY
+
+
+def _certificates(url: str, answer: Answer) -> list[x509.Certificate]:
+    if answer.content_type != "application/pkcs7-mime":
+        raise EstError(f"{url}: content type {answer.content_type}, expected application/pkcs7-mime")
+    try:
+        der = base64.b64decode(answer.body)
+        certificates = pkcs7.load_der_pkcs7_certificates(der)
+    except (binascii.Error, ValueError, UnsupportedAlgorithm) as error:
+        raise EstError(f"{url}: not a certs-only PKCS #7: {error}") from error
+    if not certificates:
+        raise EstError(f"{url}: no certificates in the answer")
+    return certificates

@@ -1,0 +1,136 @@
+"""What a registry puts on the card besides the certificate, checked as the card's users will check it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from iot_safe_sim import identity, layout
+
+#: A client reads the URL blob in one READ FILE, and takes at most this.
+MAX_URL_BLOB = 100
+
+
+class ProvisioningError(ValueError):
+    """The registry's data or certificate do not hold together; the text says which check failed."""
+
+
+@dataclass(frozen=True)
+class Provisioning:
+    """Contents of files 03 and 06 to 0A."""
+
+    root_ca: x509.Certificate
+    issuing_ca: x509.Certificate
+    server_certificate: x509.Certificate
+    url_blob: bytes
+    url_signature: bytes
+    server_certificate_signature: bytes
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Provisioning:
+        """From the registry's JSON. Raises ProvisioningError naming the field."""
+        try:
+            document = json.loads(raw)
+        except ValueError:
+            raise ProvisioningError("provisioning data: not JSON") from None
+        if not isinstance(document, dict):
+            raise ProvisioningError("provisioning data: not a JSON object")
+        return cls(
+            root_ca=_certificate(document, "root_ca"),
+            issuing_ca=_certificate(document, "issuing_ca"),
+            server_certificate=_certificate(document, "server_certificate"),
+            url_blob=_bytes(document, "url_blob"),
+            url_signature=_bytes(document, "url_signature"),
+            server_certificate_signature=_bytes(document, "server_certificate_signature"),
+        )
+
+    def check(self, now: datetime) -> None:
+        """Chain, dates and signatures. Raises ProvisioningError."""
+        _issued_by("root CA", self.root_ca, self.root_ca)
+        _issued_by("issuing CA", self.issuing_ca, self.root_ca)
+        for name, certificate in (
+            ("root CA", self.root_ca),
+            ("issuing CA", self.issuing_ca),
+            ("server certificate", self.server_certificate),
+        ):
+            check_dates(name, certificate, now)
+        if len(self.url_blob) > MAX_URL_BLOB or self.url_blob[:1] != b"{":
+            raise ProvisioningError(f"url_blob: expected a JSON object of at most {MAX_URL_BLOB} bytes")
+        self._check_signature("url_signature", self.url_signature, self.url_blob)
+        server = self.server_certificate.public_bytes(Encoding.DER)
+        self._check_signature("server_certificate_signature", self.server_certificate_signature, server)
+
+    def check_certificate(self, certificate: x509.Certificate, name: str, point: bytes, now: datetime) -> None:
+        """A device certificate: for `name` and this key, by the issuing CA, valid now. Raises ProvisioningError."""
+        found = identity.dns_name(certificate)
+        if found is None or found.lower() != name:
+            raise ProvisioningError(f"the certificate is for {found or 'no single DNS name'}, expected {name}")
+        try:
+            right_key = identity.public_point(certificate) == point
+        except ValueError as error:
+            raise ProvisioningError(str(error)) from error
+        if not right_key:
+            raise ProvisioningError("the certificate is for another key than the card's")
+        _issued_by("device certificate", certificate, self.issuing_ca)
+        check_dates("device certificate", certificate, now)
+
+    def files(self) -> dict[bytes, bytes]:
+        """File identifier to content."""
+        return {
+            layout.SERVER_CERTIFICATE: self.server_certificate.public_bytes(Encoding.DER),
+            layout.ROOT_CA: self.root_ca.public_bytes(Encoding.DER),
+            layout.ISSUING_CA: self.issuing_ca.public_bytes(Encoding.DER),
+            layout.URL_BLOB: self.url_blob,
+            layout.URL_SIGNATURE: self.url_signature,
+            layout.SERVER_CERTIFICATE_SIGNATURE: self.server_certificate_signature,
+        }
+
+    def _check_signature(self, field: str, signature: bytes, data: bytes) -> None:
+        key = self.issuing_ca.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ProvisioningError("issuing_ca: its key is not an elliptic curve key")
+        try:
+            key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            raise ProvisioningError(f"{field}: not the issuing CA's signature") from None
+
+
+def check_dates(name: str, certificate: x509.Certificate, now: datetime) -> None:
+    """Raises ProvisioningError outside the certificate's validity."""
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        raise ProvisioningError(
+            f"{name}: valid from {certificate.not_valid_before_utc.isoformat()} "
+            f"to {certificate.not_valid_after_utc.isoformat()}, and it is {now.isoformat()}"
+        )
+
+
+def _issued_by(name: str, certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        subject = issuer.subject.rfc4514_string() or "its issuer"
+        raise ProvisioningError(f"{name}: not issued by {subject}: {error or 'wrong signature'}") from error
+
+
+def _certificate(document: dict[str, object], field: str) -> x509.Certificate:
+    value = document.get(field)
+    try:
+        return x509.load_pem_x509_certificate(str(value).encode())
+    except ValueError:
+        raise ProvisioningError(f"provisioning data: {field}: expected a certificate in PEM") from None
+
+
+def _bytes(document: dict[str, object], field: str) -> bytes:
+    value = document.get(field)
+    try:
+        return base64.b64decode(str(value) if value is not None else "!", validate=True)
+    except ValueError:
+        raise ProvisioningError(f"provisioning data: {field}: expected base64") from None

@@ -1,0 +1,132 @@
+"""What is fuzzed. Beside "raises nothing undeclared", each target checks what must hold for whatever it accepts."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dane_radius.anchors import AnchorError, AnchorRecord, parse_index_line
+from dane_radius.answers import Secure, SecureAbsent
+from dane_radius.certificate import candidate_names, parse_leaf
+from dane_radius.chain import verify_paths
+from dane_radius.config import check_config
+from dane_radius.control import ControlServer
+from dane_radius.dns_wire import WireError, decode_name, decode_response, encode_name, interpret
+from dane_radius.names import identity_domain, is_within, normalize
+from dane_radius.reasons import Refused
+from dane_radius.service import Service
+from dane_radius.session_file import leaf_from_session
+from dane_radius.tlsa import TlsaRecord, select
+from policy import PolicyError, RequestFacts, parse_policy
+from tests.fuzz.engine import CORPUS, Target
+
+DNS_NAME, DNS_ID = "a1._device.example.net", 0x1234
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def session(octets: bytes) -> object:
+    certificate = leaf_from_session(octets)
+    assert certificate in octets
+    assert certificate[0] == 0x30
+    return certificate
+
+
+def dns(octets: bytes) -> object:
+    answer = interpret(decode_response(octets, DNS_NAME, DNS_ID), DNS_NAME)
+    if isinstance(answer, Secure | SecureAbsent):
+        assert octets[3] & 0x20, "accepted without AD"
+        assert octets[3] & 0x0F in (0, 3), "accepted with another rcode"
+        assert 0 <= answer.ttl <= 0x7FFFFFFF
+    if isinstance(answer, Secure):
+        selection = select(answer.records)
+        assert len(selection.usable) + len(selection.set_aside) == len(set(answer.records))
+    return answer
+
+
+def certificate(octets: bytes) -> object:
+    leaf = parse_leaf(octets)
+    assert leaf.spki in octets
+    names = candidate_names(leaf)
+    assert names
+    assert all(normalize(name.encode()) == name for name in names)
+    return names
+
+
+def chain(octets: bytes) -> object:
+    leaf = parse_leaf(octets)
+    root = (CORPUS / "chain" / "00-root").read_bytes()
+    for trusted in ([root], [octets], [root, octets]):
+        paths, failures = verify_paths(leaf, DNS_NAME, trusted, [octets], NOW)
+        assert paths or failures
+    # As a trust anchor, too: the index may name it.
+    verify_paths(parse_leaf((CORPUS / "chain" / "01-leaf").read_bytes()), DNS_NAME, [octets], [octets, root], NOW)
+    return leaf
+
+
+def name(octets: bytes) -> object:
+    normal = normalize(octets)
+    assert normalize(normal.encode()) == normal
+    assert decode_name(encode_name(normal), 0)[0] == normal
+    assert is_within(normal, identity_domain(normal))
+    return normal
+
+
+def record(octets: bytes) -> object:
+    made = TlsaRecord.from_text(octets.decode("utf-8", "surrogateescape"))
+    assert TlsaRecord.from_text(str(made)) == made
+    select([made], allow_pkix_cd=True)
+    return made
+
+
+def policy(octets: bytes) -> object:
+    made = parse_policy(octets)
+    made.match(DNS_NAME, RequestFacts(ssid="iot", nas_address="192.0.2.1"))
+    return made
+
+
+def index(octets: bytes) -> object:
+    records: dict[str, AnchorRecord] = {}
+    for line in octets.split(b"\n"):
+        parse_index_line(line, records)
+    for made in records.values():
+        assert AnchorRecord.from_json(json.loads(json.dumps(made.to_json()))).fingerprint == made.fingerprint
+    return records
+
+
+@cache
+def _control() -> Any:
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-control-"))
+    (folder / "policy.yaml").write_text("version: 1\nrules: []\n")
+    settings = {"policy": str(folder / "policy.yaml"), "anchors": str(folder), "log": {"destination": "none"}}
+    service = Service(check_config(settings, "fuzz"))
+    server = ControlServer(str(folder / "control.sock"), service._handle)
+    server._listener.close()
+    return server._answer
+
+
+def control(octets: bytes) -> object:
+    reply = _control()(octets.split(b"\n", 1)[0])
+    assert reply["ok"] in (True, False)
+    assert reply["ok"] or reply["error"]
+    assert json.dumps(reply)
+    return reply
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("session", session, (Refused,), 0.2),
+        Target("dns", dns, (WireError,), 0.24),
+        Target("certificate", certificate, (Refused,), 0.2),
+        Target("chain", chain, (Refused,), 0.04),
+        Target("name", name, (Refused,), 0.16),
+        Target("record", record, (ValueError,), 0.06),
+        Target("policy", policy, (PolicyError,), 0.02),
+        Target("index", index, (AnchorError,), 0.03),
+        Target("control", control, (), 0.05),
+    )
+}

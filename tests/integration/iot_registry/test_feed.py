@@ -1,0 +1,119 @@
+"""The change feed as its consumers see it: long poll, stream, resuming, catching up, forgotten history."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.harness.process import wait_for
+from tests.integration.iot_registry.parts import Registry, csr_text
+
+
+def enrolled(registry: Registry, label: str) -> str:
+    name, bundle = registry.add(label)
+    assert registry.enroll(bundle, csr_text(name).encode()).status == 200
+    return name
+
+
+class Stream:
+    """curl reading server-sent events; `events` are the (event, data) pairs seen so far."""
+
+    def __init__(self, registry: Registry, key: str, since: int, *more: str) -> None:
+        command = ["curl", "-sSN", "--cacert", str(registry.anchor), "-H", "Accept: text/event-stream"]
+        command += ["-H", f"Authorization: Bearer {key}", *more, f"{registry.url}/v1/changes?since={since}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.events: list[tuple[str, dict[str, object]]] = []
+        self.heartbeats = 0
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+
+    def _read(self) -> None:
+        kind = ""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            field, _, value = line.rstrip("\n").partition(": ")
+            if field == "event":
+                kind = value
+            elif field == "data":
+                self.events.append((kind, json.loads(value)))
+            elif field == "" and value == "heartbeat":
+                self.heartbeats += 1
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.thread.join(10)
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+@contextmanager
+def stream(registry: Registry, key: str, since: int, *more: str) -> Iterator[Stream]:
+    reader = Stream(registry, key, since, *more)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def test_a_stream_tells_everything_in_order_and_resumes_where_it_was(registry: Registry) -> None:
+    key = registry.key("feed:read")
+    since = registry.api("GET", "/v1/snapshot", key).json["seq"]
+    with stream(registry, key, since) as first:
+        name = enrolled(registry, "stream")
+        registry.revoke(name)
+        wait_for(lambda: len(first.events) == 2, "two events")
+        last = first.events[0][1]["seq"]
+    assert [kind for kind, _ in first.events] == ["device.added", "device.revoked"]
+    assert all(data["name"] == name and data["domain"] == "home.example" for _, data in first.events)
+    # What an event source that lost its connection sends when it comes back.
+    with stream(registry, key, since, "-H", f"Last-Event-ID: {last}") as second:
+        wait_for(lambda: second.events, "the event after the first")
+    assert [kind for kind, _ in second.events] == ["device.revoked"]
+
+
+def test_a_change_made_by_another_process_is_told_too(registry: Registry) -> None:
+    key = registry.key("feed:read")
+    name = enrolled(registry, "elsewhere")
+    since = registry.api("GET", "/v1/snapshot", key).json["seq"]
+    with stream(registry, key, since) as reader:
+        registry.run("device", "revoke", name)
+        wait_for(lambda: reader.events, "the event")
+    assert reader.events[0][1]["type"] == "device.revoked"
+
+
+def test_a_long_poll_without_changes_answers_in_time_and_empty(registry: Registry) -> None:
+    key = registry.key("feed:read")
+    since = registry.api("GET", "/v1/snapshot", key).json["seq"]
+    started = time.monotonic()
+    answer = registry.api("GET", f"/v1/changes?since={since}&wait=1", key).json
+    assert answer == {"changes": [], "next": since}
+    print(f"long poll of 1 s answered after {time.monotonic() - started:.2f} s")
+
+
+def test_history_starts_with_the_domain_and_its_anchor(registry: Registry) -> None:
+    key = registry.key("feed:read")
+    first, second = registry.api("GET", "/v1/changes?since=0", key).json["changes"][:2]
+    assert (first["type"], second["type"]) == ("domain.added", "anchor.added")
+    issuing = registry.curl("/v1/domains/home.example/provisioning").json["issuing_ca"]
+    assert second["anchor"]["pem"] == issuing
+    snapshot = registry.api("GET", "/v1/snapshot", key).json
+    (own,) = [anchor for anchor in snapshot["anchors"] if anchor["domain"] == "home.example"]
+    assert own["fingerprint"] == second["anchor"]["fingerprint"]
+
+
+def test_a_revoked_key_ends_its_stream(sqlite_registry: Registry) -> None:
+    registry = sqlite_registry
+    key = registry.key("feed:read")
+    since = registry.api("GET", "/v1/snapshot", key).json["seq"]
+    with stream(registry, key, since) as reader:
+        enrolled(registry, "before")
+        wait_for(lambda: reader.events, "the first event")
+        registry.run("key", "revoke", key.split("_")[1])
+        enrolled(registry, "after")
+        wait_for(lambda: reader.process.poll() is not None, "the stream to end")
+    assert len(reader.events) == 1

@@ -1,0 +1,117 @@
+"""Emergency rollover: new DNSSEC keys and issuing CA, every certificate invalid, devices come back with new tokens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.harness.process import wait_for
+from tests.harness.unbound import Unbound
+from tests.integration.iot_registry.parts import COMMAND, DeviceKey, Registry
+from tests.integration.iot_registry.test_life import reenroll
+
+
+def keys_of(registry: Registry) -> set[str]:
+    answer = registry.knot.ask("home.example", "DNSKEY").answer[0]
+    return {rdata.to_text() for rdata in answer}
+
+
+def test_everything_is_new_and_the_old_is_worth_nothing(fresh_registry: Registry, tmp_path: Path) -> None:
+    registry = fresh_registry
+    enrolled = {}
+    for label in ("one", "two", "three"):
+        key = DeviceKey.make(tmp_path, label)
+        name, bundle = registry.add(label)
+        enrolled[name] = (key, registry.enroll(bundle, key.csr(name)).certificates()[0])
+    _waiting, waiting_bundle = registry.add("waiting")
+    revoked, _ = registry.add("bad")
+    registry.revoke(revoked)
+    feed = registry.key("feed:read")
+    since = registry.api("GET", "/v1/snapshot", feed).json["seq"]
+    old_keys = keys_of(registry)
+    old_ca = registry.curl("/v1/domains/home.example/provisioning").json["issuing_ca"]
+    key_files = set((registry.state / "ca").iterdir())
+    bundles = tmp_path / "bundles.jsonl"
+
+    done = registry.json("rollover", "start", "home.example", "--yes", "--bundles", str(bundles))
+
+    assert (done["step"], done["enrolled"]) == ("done", 0)
+    assert keys_of(registry).isdisjoint(old_keys)
+    assert len(keys_of(registry)) == 2
+    provisioning = registry.curl("/v1/domains/home.example/provisioning").json
+    new_ca = provisioning["issuing_ca"]
+    assert new_ca != old_ca
+    # The old CA's key is gone from the disk.
+    assert len(key_files - set((registry.state / "ca").iterdir())) == 1
+    for name, (key, certificate) in enrolled.items():
+        assert registry.knot.tlsa(name) == set()
+        assert reenroll(registry, name, certificate, key, key).status == 401
+    assert registry.enroll(waiting_bundle, DeviceKey.make(tmp_path, "w").csr(_waiting)).status == 401
+    changes = registry.api("GET", f"/v1/changes?since={since}", feed).json["changes"]
+    kinds = [change["type"] for change in changes]
+    assert kinds[:2] == ["anchor.added", "anchor.removed"]
+    assert kinds[-1] == "rollover"
+    assert kinds.count("device.changed") == len(enrolled)
+    assert changes[0]["anchor"]["pem"] == new_ca
+    assert changes[1]["anchor"]["pem"] == old_ca
+
+    assert bundles.stat().st_mode & 0o777 == 0o600
+    fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
+    assert set(enrolled) | {_waiting} <= set(fresh)
+    assert revoked not in fresh
+    for name, (key, _certificate) in enrolled.items():
+        answer = registry.enroll(fresh[name], key.csr(name))
+        assert answer.status == 200, answer.body
+        answer.certificates()[0].verify_directly_issued_by(x509.load_pem_x509_certificate(new_ca.encode()))
+        assert registry.knot.tlsa(name) == {f"3 1 1 {key.spki_sha256()}"}
+    status = registry.json("rollover", "status", "home.example")
+    assert status["enrolled"] == len(enrolled)
+
+    # The printed DS is the trust anchor under which a validator accepts the zone as it is now.
+    (ds,) = done["ds"]
+    name = next(iter(enrolled))
+    stubs = {"home.example": ("127.0.0.1", registry.dns_port)}
+    with Unbound(tmp_path / "unbound", stubs, ds.replace(" DS ", " IN DS ")) as resolver:
+        answer = resolver.query(name)
+        assert (answer.rcode(), bool(answer.flags & 0x20), len(answer.answer)) == (0, True, 1)
+
+
+@pytest.mark.parametrize("fresh_registry", ["sqlite"], indirect=True)
+def test_an_interrupted_rollover_goes_on_where_it_was(fresh_registry: Registry, tmp_path: Path) -> None:
+    registry = fresh_registry
+    names = {}
+    for number in range(3):
+        key = DeviceKey.make(tmp_path, f"d{number}")
+        name, bundle = registry.add(f"d{number}")
+        assert registry.enroll(bundle, key.csr(name)).status == 200
+        names[name] = key
+    old_keys = keys_of(registry)
+    bundles = tmp_path / "bundles.jsonl"
+    command = [str(COMMAND), "rollover", "start", "home.example", "--yes", "--bundles", str(bundles), "--json"]
+    command += ["--config", str(registry.config)]
+    # With its name server stopped it cannot get past the withdrawal: kill it there.
+    registry.knot.stop()
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: _step(registry) == "withdraw", "the rollover to wait for the DNS", timeout=30)
+    first.kill()
+    first.wait(10)
+    assert not bundles.exists()
+    registry.knot.start()
+    done = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout)
+    assert done["step"] == "done"
+    assert keys_of(registry).isdisjoint(old_keys)
+    fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
+    for name, key in names.items():
+        assert registry.enroll(fresh[name], key.csr(name)).status == 200
+    # One rollover, not two: then it would be the third.
+    subjects = {ca.subject.rfc4514_string() for ca in registry.curl("/.well-known/est/cacerts").certificates()}
+    assert "CN=Device CA 2 of home.example" in subjects
+
+
+def _step(registry: Registry) -> str:
+    done = registry.run("rollover", "status", "home.example", "--json", check=False)
+    return str(json.loads(done.stdout)["step"]) if done.returncode == 0 else ""

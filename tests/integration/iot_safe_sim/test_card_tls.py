@@ -1,0 +1,159 @@
+"""TLS with the card's key against a real OpenSSL server: what must fail, fails and says why."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from iot_safe_sim import layout
+from iot_safe_sim.applet import Applet
+from iot_safe_sim.card_tls import CardIdentity, CardTlsError, CardTlsSocket
+from iot_safe_sim.client import CardError, IoTSafeClient, MemoryTransport
+from iot_safe_sim.identity import public_point
+from iot_safe_sim.keystore import SoftwareKeyStore
+from tests.harness.pki import Identity, authority, new_key
+
+CA = authority("TLS CA")
+SERVER = CA.issue("localhost", eku=None)
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> CardIdentity:
+    card = IoTSafeClient(
+        MemoryTransport(Applet(layout.new_store(), SoftwareKeyStore(tmp_path / "keys"), lambda store: None))
+    )
+    point = card.create_key(layout.DEVICE_KEY)
+
+    class Public:
+        def public_key(self) -> object:
+            from iot_safe_sim.keystore import public_key
+
+            return public_key(point)
+
+    certificate = CA.issue("device.example.net", key=Public())
+    return CardIdentity(certificate.der, (CA.der,), point, lambda digest: card.sign_digest(layout.DEVICE_KEY, digest))
+
+
+Serve = Callable[..., int]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start a server for one connection, which echoes one message. Gives its port."""
+    threads: list[threading.Thread] = []
+
+    def begin(server: Identity = SERVER, *, silent: bool = False, clients: Identity = CA) -> int:
+        certificate, key = server.save(tmp_path, "server")
+        (tmp_path / "clients.pem").write_bytes(clients.pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        context.load_verify_locations(tmp_path / "clients.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def run() -> None:
+            with listener:
+                connection, _ = listener.accept()
+                connection.settimeout(20)
+                with connection:
+                    if silent:
+                        connection.recv(1000)
+                        while connection.recv(1000):
+                            pass
+                        return
+                    try:
+                        with context.wrap_socket(connection, server_side=True) as tls:
+                            tls.sendall(tls.recv(100))
+                    except OSError:
+                        pass
+
+        threads.append(threading.Thread(target=run, daemon=True))
+        threads[-1].start()
+        port: int = listener.getsockname()[1]
+        return port
+
+    yield begin
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def exchange(port: int, identity: CardIdentity) -> None:
+    """A whole exchange: in TLS 1.3, a refusal comes after the client's part of the handshake is done."""
+    with CardTlsSocket("localhost", port, [CA.der], identity, 10) as tls:
+        tls.sendall(b"x")
+        tls.recv(1)
+
+
+def test_mutual_authentication_and_data_both_ways(serve: Serve, identity: CardIdentity) -> None:
+    with CardTlsSocket("localhost", serve(), [CA.der], identity, 10) as tls:
+        tls.sendall(b"hello")
+        assert tls.recv(100) == b"hello"
+        # The server goes without a closing alert: what came may have been cut short.
+        with pytest.raises(CardTlsError, match="unexpected eof"):
+            tls.recv(100)
+        tls.close()
+        tls.close()
+
+
+@pytest.mark.parametrize(
+    ("server", "anchors", "message"),
+    [
+        (SERVER, [authority("Another CA").der], "certificate is refused: (self-signed|unable to get)"),
+        (SERVER, [], "certificate is refused: (self-signed|unable to get)"),
+        (CA.issue("elsewhere.example", eku=None), [CA.der], "certificate is refused: hostname mismatch"),
+        (CA.issue("localhost", eku=None, days=0.01), [CA.der], "certificate is refused: certificate has expired"),
+    ],
+)
+def test_servers_that_are_not_the_right_one(
+    serve: Serve, identity: CardIdentity, server: Identity, anchors: list[bytes], message: str
+) -> None:
+    with pytest.raises(CardTlsError, match=message):
+        CardTlsSocket("localhost", serve(server), anchors, identity, 10)
+
+
+def test_the_server_certificate_itself_may_be_pinned(serve: Serve, identity: CardIdentity) -> None:
+    with CardTlsSocket("localhost", serve(), [SERVER.der], identity, 10) as tls:
+        tls.sendall(b"x")
+        assert tls.recv(10) == b"x"
+
+
+def test_a_server_that_does_not_know_the_device(serve: Serve, identity: CardIdentity) -> None:
+    with pytest.raises(CardTlsError, match="unknown ca"):
+        exchange(serve(clients=authority("Others")), identity)
+
+
+def test_a_silent_server_does_not_hold_the_device(serve: Serve, identity: CardIdentity) -> None:
+    with pytest.raises(CardTlsError, match="no answer in time"):
+        CardTlsSocket("localhost", serve(silent=True), [CA.der], identity, 0.5)
+
+
+def test_a_card_that_fails_or_lies_is_reported(serve: Serve, identity: CardIdentity) -> None:
+    def fail(digest: bytes) -> bytes:
+        raise CardError("the card was pulled out")
+
+    broken = CardIdentity(identity.certificate, (), identity.point, fail)
+    with pytest.raises(CardTlsError, match="the card did not sign: the card was pulled out"):
+        CardTlsSocket("localhost", serve(), [CA.der], broken, 10)
+    lying = CardIdentity(identity.certificate, (), identity.point, lambda digest: identity.sign(bytes(32)))
+    with pytest.raises(CardTlsError, match=r"decrypt error|bad signature"):
+        exchange(serve(), lying)
+
+
+def test_a_certificate_of_another_key_is_refused_before_connecting_further(
+    serve: Serve, identity: CardIdentity
+) -> None:
+    other = CardIdentity(CA.issue("device.example.net", key=new_key()).der, (), identity.point, identity.sign)
+    with pytest.raises(CardTlsError, match="not for the card's key"):
+        CardTlsSocket("localhost", serve(), [CA.der], other, 10)
+    assert public_point(CA.certificate) != identity.point
+
+
+def test_what_is_not_a_certificate(serve: Serve, identity: CardIdentity) -> None:
+    with pytest.raises(CardTlsError, match="not a certificate"):
+        CardTlsSocket("localhost", serve(), [b"\x30\x03abc"], identity, 10)

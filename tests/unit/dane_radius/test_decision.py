@@ -1,0 +1,269 @@
+"""The decision as a pure function: each way to a reject has its own reason, and everything else is an accept.
+
+Chains and record matching have their own table in tests/conformance.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography import x509
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.certificate import Leaf, parse_leaf
+from dane_radius.decision import (
+    Decision,
+    Evidence,
+    Prepared,
+    chargeable_user_identity,
+    conclude,
+    prepare,
+    refuse,
+    session_timeout,
+)
+from dane_radius.reasons import ReasonCode, Refused, Verdict
+from dane_radius.tlsa import TlsaRecord
+from policy import Grant, Policy, RequestFacts, parse_policy
+from tests.conformance.world import NAME, NOW, anchor, build, ca, leaf
+from tests.harness.pki import Identity
+
+PLAIN = build((ca("root"), leaf()))
+DEVICE = PLAIN["leaf"]
+LEAF = parse_leaf(DEVICE.der)
+RULES = """
+networks: {lab: {ssid: [lab]}}
+quarantine: {identity: ["q*.camera._device.example.net"], grant: {vlan: 666, session_timeout: 60}}
+rules:
+  - {name: stolen, identity: [s1.camera._device.example.net], deny: true}
+  - {name: lab, identity: ["*.lab._device.example.net"], networks: [lab], grant: {vlan: 9}}
+  - {name: watched, identity: ["*.watched._device.example.net"], mode: monitor, grant: {vlan: 8, session_timeout: 1h}}
+  - {name: cameras, identity: ["*.camera._device.example.net"], grant: {vlan: 7, session_timeout: 8h}}
+"""
+POLICY = parse_policy(f"version: 1\n{RULES}".encode())
+MONITOR = parse_policy(f"version: 1\nmode: monitor\n{RULES}".encode())
+HERE = RequestFacts(ssid="iot", nas_identifier="ap-1")
+
+
+def device(*names: str) -> Leaf:
+    return parse_leaf(build((ca("root"), leaf(names=names)))["leaf"].der)
+
+
+def decided(
+    answer: Answer, certificate: Leaf = LEAF, policy: Policy = POLICY, request: RequestFacts = HERE, now: datetime = NOW
+) -> Decision:
+    prepared = prepare(certificate, policy, request)
+    assert isinstance(prepared, Prepared)
+    return conclude(prepared, answer, [], now)
+
+
+def vouched(identity: Identity = DEVICE, ttl: int = 3600) -> Secure:
+    return Secure((identity.tlsa(3, 1, 1),), ttl)
+
+
+def test_accept_says_who_why_and_what() -> None:
+    decision = decided(vouched())
+    assert decision.accepted
+    assert (decision.verdict, decision.reason) == (Verdict.ACCEPT, ReasonCode.DANE_MATCH)
+    assert (decision.name, decision.rule, decision.monitored) == (NAME, "cameras", False)
+    found = {name: value for name, _, value in decision.attributes}
+    assert found["User-Name"] == NAME
+    assert found["Tunnel-Private-Group-Id:0"] == "7"
+    assert decision.evidence.ttl == 3600
+    assert decision.evidence.dns == "secure"
+    assert decision.evidence.matched == DEVICE.tlsa(3, 1, 1).short
+    assert json.loads(json.dumps(decision.to_json()))["reason"] == "dane_match"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "dns"),
+    [
+        (SecureAbsent(Absence.NXDOMAIN, 5), ReasonCode.TLSA_ABSENT, "secure NXDOMAIN"),
+        (SecureAbsent(Absence.NODATA, 5), ReasonCode.TLSA_ABSENT, "secure NODATA"),
+        (Insecure("no AD flag"), ReasonCode.DNS_INSECURE, "insecure"),
+        (Bogus(7, "expired"), ReasonCode.DNS_BOGUS, "bogus, EDE 7: expired"),
+        (Unavailable("no answer"), ReasonCode.DNS_UNAVAILABLE, "unavailable"),
+        (Unavailable("too many", overloaded=True), ReasonCode.DNS_OVERLOADED, "unavailable"),
+        (Secure((), 60, ("TLSA data of 2 octets",)), ReasonCode.TLSA_UNUSABLE, "secure"),
+        (Secure((TlsaRecord(3, 1, 1, b"\0" * 32),), 60), ReasonCode.TLSA_MISMATCH, "secure"),
+    ],
+)
+def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: ReasonCode, dns: str) -> None:
+    decision = decided(answer)
+    assert (decision.verdict, decision.reason) == (Verdict.REJECT, code)
+    assert decision.attributes == ()
+    assert decision.evidence.dns == dns
+    assert decision.evidence.matched is None
+    # Where it is only watched, the same thing is let in, says so, and is bounded.
+    watched = decided(answer, device("a1.watched._device.example.net"))
+    assert watched.reason is code
+    assert (watched.verdict, watched.monitored) == (Verdict.ACCEPT, True)
+    found = {name: value for name, _, value in watched.attributes}
+    assert found["Session-Timeout"] == "60"
+    assert found["Tunnel-Private-Group-Id:0"] == "8"
+
+
+def test_malformed_records_are_evidence() -> None:
+    decision = decided(Secure((DEVICE.tlsa(), TlsaRecord(9, 1, 1, b"\1" * 32)), 60, ("TLSA data of 2 octets",)))
+    assert decision.accepted
+    assert ("(malformed)", "TLSA data of 2 octets") in decision.evidence.set_aside
+    assert any("unknown usage 9" in why for _, why in decision.evidence.set_aside)
+
+
+def test_cname_and_staleness_are_evidence() -> None:
+    decision = decided(Secure((DEVICE.tlsa(),), 0, (), "keys.example.org", stale=True))
+    assert decision.evidence.dns == "secure, stale, CNAME to keys.example.org"
+    # What is stale has no time left: the shortest session that policy knows.
+    assert ("Session-Timeout", "60") in {(name, value) for name, _, value in decision.attributes}
+
+
+# --- before the DNS --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (("x1.printer._device.example.net",), ReasonCode.POLICY_NO_RULE),
+        (("a1.camera._device.example.org",), ReasonCode.POLICY_NO_RULE),
+        (("a1.lab._device.example.net",), ReasonCode.POLICY_NETWORK),
+        (("s1.camera._device.example.net",), ReasonCode.POLICY_DENIED),
+        (("a1.camera._device.example.net", "a2.camera._device.example.net"), ReasonCode.SAN_AMBIGUOUS),
+        (("a1.example.org", "a2.example.org"), ReasonCode.SAN_AMBIGUOUS),
+        # A rule that covers both, though only one of them here: still two names that policy speaks about.
+        (("a1.camera._device.example.net", "a1.lab._device.example.net"), ReasonCode.SAN_AMBIGUOUS),
+        (("a1.camera._device.example.net", "s1.camera._device.example.net"), ReasonCode.SAN_AMBIGUOUS),
+        ((), ReasonCode.SAN_MISSING),
+        (("*.camera._device.example.net",), ReasonCode.NAME_WILDCARD),
+        (("a1.camera._device.example.net", "*.example.org"), ReasonCode.NAME_WILDCARD),
+    ],
+)
+def test_rejects_that_need_no_dns(names: tuple[str, ...], code: ReasonCode) -> None:
+    decision = prepare(device(*names), POLICY, HERE)
+    assert isinstance(decision, Decision)
+    assert (decision.verdict, decision.reason) == (Verdict.REJECT, code)
+    assert decision.attributes == ()
+    watched = prepare(device(*names), MONITOR, HERE)
+    assert isinstance(watched, Decision)
+    assert (watched.verdict, watched.reason, watched.monitored) == (Verdict.ACCEPT, code, True)
+
+
+def test_the_one_name_that_policy_selects() -> None:
+    prepared = prepare(device("a1.example.org", NAME, "A1.Camera._Device.Example.Net."), POLICY, HERE)
+    assert isinstance(prepared, Prepared)
+    assert prepared.name == NAME
+    assert prepared.found["names"] == ("a1.example.org", NAME)
+
+
+def test_an_internal_error_is_never_watched_only() -> None:
+    decision = refuse(Refused(ReasonCode.INTERNAL_ERROR, "x"), MONITOR)
+    assert (decision.verdict, decision.monitored) == (Verdict.REJECT, False)
+
+
+# --- grants ----------------------------------------------------------------------------------------------------------
+
+
+def test_quarantine() -> None:
+    quarantined = build((ca("root"), leaf(names=("q1.camera._device.example.net",))))["leaf"]
+    decision = decided(vouched(quarantined), parse_leaf(quarantined.der))
+    found = {name: value for name, _, value in decision.attributes}
+    assert decision.accepted
+    assert decision.evidence.standing == "quarantined"
+    assert (found["Tunnel-Private-Group-Id:0"], found["Session-Timeout"]) == ("666", "60")
+    # Quarantine is for known devices: whoever the DNS does not vouch for stays outside.
+    assert not decided(vouched(), parse_leaf(quarantined.der)).accepted
+
+
+@pytest.mark.parametrize(
+    ("grant", "ttl", "left", "expected"),
+    [
+        (28800, 3600, 1e6, 28800),
+        (28800, 300, 1e6, 3600),
+        (28800, 0, 1e6, 60),
+        (28800, 1, 1e6, 60),
+        (28800, 6, 1e6, 72),
+        (60, 2**31 - 1, 1e6, 60),
+        (28800, 3600, 500, 500),
+        (28800, 3600, 5, 5),
+        (28800, 3600, 0.5, 1),
+        (28800, 3600, 0, 1),
+        # Expired: only a DANE-EE record lets such a certificate in, and RFC 7671 section 5.1 ignores its dates.
+        (28800, 3600, -0.5, 28800),
+        (28800, 300, -86400, 3600),
+    ],
+)
+def test_session_timeout(grant: int, ttl: int, left: float, expected: int) -> None:
+    now = LEAF.not_after - timedelta(seconds=left)
+    assert (
+        session_timeout(Grant(session_timeout=grant), Policy((), ttl_factor=12, minimum_session=60), ttl, LEAF, now)
+        == expected
+    )
+
+
+@given(
+    st.integers(60, 604800),
+    st.integers(0, 2**31 - 1),
+    st.floats(-1e6, 1e7),
+    st.integers(1, 1000),
+    st.integers(30, 86400),
+)
+@settings(deadline=None)
+def test_session_timeout_bounds(grant: int, ttl: int, left: float, factor: int, minimum: int) -> None:
+    policy = Policy((), ttl_factor=factor, minimum_session=minimum)
+    seconds = session_timeout(Grant(session_timeout=grant), policy, ttl, LEAF, LEAF.not_after - timedelta(seconds=left))
+    assert type(seconds) is int
+    assert 1 <= seconds <= min(grant, max(ttl * factor, minimum))
+    if left >= 1:
+        assert seconds <= left
+
+
+def test_cui_is_stable_opaque_and_asked_for() -> None:
+    handle = chargeable_user_identity(NAME, b"k" * 16)
+    assert handle == chargeable_user_identity(NAME, b"k" * 16)
+    assert handle not in (chargeable_user_identity(NAME, b"j" * 16), chargeable_user_identity("b.example", b"k" * 16))
+    assert handle is not None
+    assert NAME not in handle
+    assert chargeable_user_identity(NAME, None) is None
+    for wanted, key, given_out in ((True, b"k" * 16, True), (False, b"k" * 16, False), (True, None, False)):
+        prepared = prepare(LEAF, POLICY, RequestFacts(wants_cui=wanted))
+        assert isinstance(prepared, Prepared)
+        decision = conclude(prepared, vouched(), [], NOW, cui_key=key)
+        assert ("Chargeable-User-Identity" in {name for name, _, _ in decision.attributes}) is given_out
+
+
+# --- chains, as far as the decision adds to them ---------------------------------------------------------------------
+
+
+def test_evidence_shows_the_chain_or_why_there_is_none() -> None:
+    prepared = prepare(LEAF, POLICY, HERE)
+    assert isinstance(prepared, Prepared)
+    answer = Secure((PLAIN["root"].tlsa(2, 0, 1),), 60)
+    good = conclude(prepared, answer, [anchor(PLAIN["root"])], NOW)
+    assert good.evidence.chain == "leaf < CN=CA root"
+    late = conclude(prepared, answer, [anchor(PLAIN["root"])], NOW + timedelta(days=1000))
+    assert late.reason is ReasonCode.CHAIN_INVALID
+    assert any("expired" in failure for failure in late.evidence.chain_failures)
+    unknown = conclude(prepared, answer, [], NOW)
+    assert "neither held as an anchor nor published" in unknown.detail
+
+
+def test_certificates_that_cryptography_does_not_take_are_a_reject_with_a_reason() -> None:
+    """EDIPartyName raises an exception of its own kind there; in the chain it must be a reason, not an accident."""
+    from tests.unit.dane_radius.test_certificate import with_raw_extension
+    from tests.unit.dane_radius.test_der import tlv
+
+    san = tlv(0x30, tlv(0x82, NAME.encode()) + tlv(0xA5, tlv(0xA1, tlv(0x0C, b"x"))))
+    odd = parse_leaf(with_raw_extension(san))
+    with pytest.raises(x509.UnsupportedGeneralNameType):
+        _ = x509.load_der_x509_certificate(odd.der).extensions
+    prepared = prepare(odd, POLICY, HERE)
+    assert isinstance(prepared, Prepared)
+    decision = conclude(prepared, Secure((PLAIN["root"].tlsa(2, 0, 1),), 60), [anchor(PLAIN["root"])], NOW)
+    assert decision.reason is ReasonCode.CHAIN_INVALID
+
+
+def test_evidence_holds_what_says_something() -> None:
+    assert Evidence().to_json() == {}
+    assert Evidence(names=("a",), ttl=0, cached=True).to_json() == {"names": ["a"], "ttl": 0, "cached": True}

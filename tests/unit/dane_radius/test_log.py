@@ -1,0 +1,112 @@
+"""The log: one line a decision, whatever stands in it, into a file that may be moved away at any time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dane_radius.config import LogConfig
+from dane_radius.decision import Decision, Evidence
+from dane_radius.log import LogFile, log_decision, open_log
+from dane_radius.reasons import ReasonCode, Verdict
+
+ACCEPT = Decision(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r", evidence=Evidence(ttl=0))
+REJECT = Decision(Verdict.REJECT, ReasonCode.DNS_BOGUS, "d", "a.example.net", "r")
+WATCHED = Decision(Verdict.ACCEPT, ReasonCode.TLSA_ABSENT, "d", "a.example.net", "r", monitored=True)
+
+
+def written(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("decision", "level", "verdict"),
+    [(ACCEPT, "info", "accept"), (REJECT, "warning", "reject"), (WATCHED, "warning", "accept")],
+)
+def test_one_line_a_decision(tmp_path: Path, decision: Decision, level: str, verdict: str) -> None:
+    logger, _ = open_log(LogConfig(destination=str(tmp_path / "log")))
+    log_decision(logger, decision, at=1.5, seconds=0.0123, request={"ssid": "iot", "nas": None})
+    [line] = written(tmp_path / "log")
+    assert (line["level"], line["verdict"], line["reason"]) == (level, verdict, decision.reason.value)
+    assert line["milliseconds"] == 12.3
+    assert line["timestamp"] == "1970-01-01T00:00:01.500000Z"
+    assert line["ssid"] == "iot"
+    assert "nas" not in line
+    assert line.get("monitored", False) is decision.monitored
+    assert line["evidence"] == decision.evidence.to_json()
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_whatever_strangers_say_stays_on_its_line(
+    tmp_path_factory: pytest.TempPathFactory, outer_identity: str, detail: str
+) -> None:
+    for form in ("json", "text"):
+        path = tmp_path_factory.mktemp("log") / "log"
+        logger, _ = open_log(LogConfig(destination=str(path), format=form))  # type: ignore[arg-type]  # both are allowed
+        decision = REJECT._replace(detail=detail)
+        log_decision(logger, decision, at=0, seconds=0, request={"outer_identity": outer_identity})
+        text = path.read_text()
+        assert text.count("\n") == 1
+        # Nothing that would move a terminal's cursor, or hide a line from whoever reads it.
+        assert text.rstrip("\n").isprintable()
+        if form == "json":
+            assert json.loads(text)["detail"] == detail
+
+
+def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
+    logger, _ = open_log(LogConfig(destination=str(tmp_path / "log")))
+
+    def write() -> None:
+        for _ in range(200):
+            log_decision(logger, ACCEPT, at=0, seconds=0, request={"station": "x" * 500})
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(written(tmp_path / "log")) == 800
+
+
+def test_follows_its_name_when_moved(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    file = LogFile(str(path))
+    file.write_line("one")
+    file.reopen_if_moved()
+    path.rename(tmp_path / "log.1")
+    file.write_line("two")
+    file.reopen_if_moved()
+    file.write_line("three")
+    path.unlink()
+    file.reopen_if_moved()
+    file.write_line("four")
+    assert (tmp_path / "log.1").read_text() == "one\ntwo\n"
+    assert path.read_text() == "four\n"
+    assert path.stat().st_mode & 0o007 == 0
+
+
+def test_a_folder_that_is_gone_loses_lines_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    file = LogFile(str(folder / "log"))
+    (folder / "log").unlink()
+    folder.rmdir()
+    file.reopen_if_moved()
+    file.write_line("lost")
+    folder.mkdir()
+    file.reopen_if_moved()
+    file.write_line("found")
+    assert (folder / "log").read_text() == "found\n"
+
+
+def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        open_log(LogConfig(destination=str(tmp_path / "nowhere" / "log")))
+    logger, file = open_log(LogConfig(destination="none"))
+    log_decision(logger, ACCEPT, at=0, seconds=0, request={})
+    assert file is None

@@ -1,0 +1,221 @@
+"""The edge to rlm_python3: exact types on every path, and an accept only by its one attribute.
+
+rlm_python3 takes an enum member for *fail*, None for *ok*, and drops a list where a tuple is due without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dane_radius import rlm
+from dane_radius.decision import Decision
+from dane_radius.reasons import ReasonCode, Verdict
+from dane_radius.service import Service
+from policy import RequestFacts
+from policy.attributes import Attribute
+from tests.harness.process import free_port
+from tests.harness.tls_session import server_session
+from tests.unit.dane_radius.test_session_file import DEVICE, SERVER
+
+POLICY = "version: 1\nrules: [{name: r, identity: ['*._device.example.net'], grant: {vlan: 7}}]\n"
+REQUEST = (
+    ("User-Name", "anonymous@example.net"),
+    ("Called-Station-Id", "00-10-A4-23-19-C0:iot"),
+    ("NAS-Identifier", "ap"),
+)
+
+
+def check_shape(result: Any) -> dict[str, tuple[tuple[str, str, str], ...]]:
+    """What rlm_python3 accepts, to the letter; gives the attribute lists."""
+    if type(result) is int:
+        return {}
+    assert type(result) is tuple
+    code, update = result
+    assert type(code) is int
+    assert type(update) is dict
+    for name, attributes in update.items():
+        assert type(name) is str
+        assert type(attributes) is tuple
+        for attribute in attributes:
+            assert type(attribute) is tuple
+            assert [type(part) for part in attribute] == [str, str, str]
+    assert type(update) is dict
+    return update
+
+
+def code_of(result: Any) -> int:
+    code = result if type(result) is int else result[0]
+    assert type(code) is int
+    return code
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A configuration file whose resolver is a port where nobody listens; the module is detached afterwards."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "sessions").mkdir()
+    config = tmp_path / "dane-radius.toml"
+    config.write_text(
+        f'policy = "{tmp_path}/policy.yaml"\nanchors = "{tmp_path}/anchors"\n'
+        f'control_socket = "{tmp_path}/control.sock"\n'
+        f'[session]\ndirectory = "{tmp_path}/sessions"\n[log]\ndestination = "{tmp_path}/log"\n'
+        f"[metrics]\nport = 0\n[resolver]\nport = {free_port()}\ntimeout = 0.3\n"
+    )
+    monkeypatch.setattr(rlm, "DEFAULT_CONFIG", str(config))
+    yield config
+    assert rlm.detach(None) == 2
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+
+
+def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rlm.authorize(None) == 7
+    assert code_of(rlm.authenticate({"request": REQUEST})) == 0
+    started = rlm.instantiate(None)
+    assert (type(started), started) == (int, 0)
+    session = tmp_path / "sessions" / "one.asn1"
+    session.write_bytes(server_session(tmp_path, SERVER, DEVICE))
+    pairs = (*REQUEST, ("TLS-Cache-Filename", str(session)))
+    ahead = rlm.post_auth({"session-state": (("TLS-Cache-Filename", str(session)),), "request": REQUEST})
+    assert (type(ahead), ahead) == (int, 7)
+    result = rlm.authenticate({"request": pairs})
+    update = check_shape(result)
+    assert code_of(result) == 0
+    [(name, operator, text)] = update["request"]
+    assert (name, operator) == ("Module-Failure-Message", "+=")
+    assert text.startswith("dns_unavailable: a1._device.example.net: ")
+    assert set(update) == {"request"}
+    assert rlm.detach(None) == 2
+    decisions = [line for line in lines(tmp_path) if line["event"] == "decision"]
+    assert [line["reason"] for line in decisions] == ["dns_unavailable"]
+    assert decisions[0]["outer_identity"] == "anonymous@example.net"
+    assert decisions[0]["ssid"] == "iot"
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        None,
+        {},
+        5,
+        {"request": None},
+        {"request": ()},
+        {"request": REQUEST},
+        {"request": (("TLS-Cache-Filename", ""),)},
+        {"request": (("TLS-Cache-Filename", "/etc/passwd"),)},
+        {"request": (("TLS-Cache-Filename", "a\0b"),)},
+        {"request": (("TLS-Cache-Filename", None),)},
+        {"request": (("TLS-Cache-Filename", 5),)},
+        {"request": ("no pair",)},
+        {"request": (("one",),)},
+        {"request": 7},
+    ],
+)
+def test_whatever_comes_in_a_reject_comes_out(configured: Path, lists: Any) -> None:
+    assert rlm.instantiate(None) == 0
+    result = rlm.authenticate(lists)
+    assert code_of(result) == 0
+    assert set(check_shape(result)) <= {"request"}
+    assert rlm.post_auth(lists) == 7
+    assert type(rlm.post_auth(lists)) is int
+
+
+def test_a_service_that_breaks_is_a_reject(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rlm.instantiate(None) == 0
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    for method in ("_decide", "check", "look_ahead"):
+        monkeypatch.setattr(Service, method, broken)
+        result = rlm.authenticate({"request": REQUEST})
+        assert code_of(result) == 0
+        assert set(check_shape(result)) <= {"request"}
+    assert rlm.post_auth({"session-state": (("TLS-Cache-Filename", "x"),)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("policy = ", "policies = ", "policies: unknown key"),
+        ("timeout = 0.3", "timeout = 0", "resolver.timeout: 0 found"),
+        ("[metrics]", "[metrics", "not TOML"),
+        ("policy.yaml", "nowhere.yaml", "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_a_server_does_not_start_on_a_mistake(
+    configured: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, complaint: str
+) -> None:
+    configured.write_text(configured.read_text().replace(old, new))
+    result = rlm.instantiate(None)
+    assert (type(result), result) == (int, -1)
+    assert complaint in capsys.readouterr().err
+    assert code_of(rlm.authenticate({"request": REQUEST})) == 0
+
+
+def decision(verdict: Verdict, attributes: tuple[Attribute, ...] = (), detail: str = "d") -> Decision:
+    return Decision(verdict, ReasonCode.DANE_MATCH, detail, attributes=attributes)
+
+
+def test_an_accept_is_its_one_attribute() -> None:
+    attributes = (("User-Name", ":=", "a.example.net"), ("NAS-Filter-Rule", "+=", "x"))
+    result = rlm.to_result(decision(Verdict.ACCEPT, attributes))
+    update = check_shape(result)
+    assert code_of(result) == 2
+    assert update["config"] == (("Auth-Type", ":=", "Accept"),)
+    assert update["reply"] == attributes
+    for reject in (decision(Verdict.REJECT), decision(Verdict.REJECT, attributes)):
+        result = rlm.to_result(reject)
+        assert code_of(result) == 0
+        assert set(check_shape(result)) == {"request"}
+
+
+@given(st.text(max_size=400), st.sampled_from(ReasonCode))
+def test_failure_messages_fit_one_attribute_and_any_terminal(detail: str, reason: ReasonCode) -> None:
+    update = check_shape(rlm.to_result(Decision(Verdict.REJECT, reason, detail)))
+    [(_, _, text)] = update["request"]
+    assert text.startswith(f"{reason.value}: ")
+    assert len(text) <= 240
+    assert all(" " <= character <= "~" for character in text)
+
+
+def test_request_facts() -> None:
+    assert rlm.request_facts({}) == RequestFacts()
+    assert rlm.request_facts(
+        {
+            "Called-Station-Id": "00-10-A4-23-19-C0:iot",
+            "NAS-Identifier": "ap",
+            "NAS-IP-Address": "192.0.2.1",
+            "NAS-Port-Type": "Ethernet",
+            "Calling-Station-Id": "aa",
+            "Chargeable-User-Identity": "\0",
+            "User-Name": "ignored",
+        }
+    ) == RequestFacts("iot", "ap", "192.0.2.1", "Ethernet", "aa", True)
+    assert rlm.request_facts({"NAS-IPv6-Address": "2001:db8::1"}).nas_address == "2001:db8::1"
+    assert rlm.request_facts({"Packet-Src-IP-Address": "192.0.2.9"}).nas_address == "192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("command_line", "expected"),
+    [
+        (b"/usr/sbin/freeradius\0-C\0", True),
+        (b"freeradius\0-fC\0-d\0/etc\0", True),
+        (b"freeradius\0-X\0-C", True),
+        (b"freeradius\0-f\0", False),
+        (b"freeradius\0-d\0-C\0", False),
+        (b"freeradius\0--odd\0", False),
+        (b"", False),
+    ],
+)
+def test_configuration_checks_bind_nothing(command_line: bytes, expected: bool) -> None:
+    assert rlm.is_config_check(command_line) is expected

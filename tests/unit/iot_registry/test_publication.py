@@ -1,0 +1,161 @@
+"""What the DNS must say, and how the outbox gets it there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from iot_registry.config import Endpoint
+from iot_registry.feed import ChangeType
+from iot_registry.pki.request import VettedRequest, vet
+from iot_registry.publication import outbox
+from iot_registry.publication.outbox import Job
+from iot_registry.publication.profile import Credential, Profile, rdata, rrset
+from iot_registry.publication.publisher import MAX_UPDATE_BYTES, _parts
+from iot_registry.publication.reconcile import compare
+from iot_registry.publication.tsig import TsigKey
+from iot_registry.service import devices
+from iot_registry.service.schemas import DeviceCreate
+from iot_registry.signer import knot_text
+from iot_registry.store.models import Certificate, CertificateStatus, Change, Device, OutboxEntry
+from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
+
+CREDENTIAL = Credential(b"certificate", b"key", b"authority key")
+
+
+@pytest.mark.parametrize(
+    ("profile", "association"),
+    [
+        (Profile.SPKI, hashlib.sha256(b"key").hexdigest()),
+        (Profile.CERTIFICATE, hashlib.sha256(b"certificate").hexdigest()),
+        (Profile.AUTHORITY, hashlib.sha256(b"authority key").hexdigest()),
+        (Profile.PKIX_CD, b"certificate".hex()),
+    ],
+)
+def test_records_by_profile(profile: Profile, association: str) -> None:
+    assert rdata(profile, CREDENTIAL) == f"{profile} {association}"
+
+
+def test_two_certificates_of_one_key_make_one_record() -> None:
+    other = Credential(b"renewed", b"key", b"authority key")
+    assert len(rrset(Profile.SPKI, [CREDENTIAL, other])) == 1
+    assert len(rrset(Profile.CERTIFICATE, [CREDENTIAL, other])) == 2
+    assert rrset(Profile.SPKI, []) == frozenset()
+
+
+@given(st.integers(0, 10_000))
+def test_backoff_grows_and_is_bounded(attempts: int) -> None:
+    seconds = outbox.backoff(attempts)
+    assert 0.2 <= seconds <= outbox.BACKOFF_MAX * 1.2
+
+
+def test_reconciliation_judges_only_names_below_device() -> None:
+    served = {
+        "a.t._device.home.example": frozenset({"3 1 1 aa"}),
+        "b.t._device.home.example": frozenset({"3 1 1 bb"}),
+        "stray.t._device.home.example": frozenset({"3 1 1 cc"}),
+        "_443._tcp.www.home.example": frozenset({"3 1 1 dd"}),
+        "x.t._device.other.home.example": frozenset({"3 1 1 ee"}),
+    }
+    desired = {
+        "a.t._device.home.example": frozenset({"3 1 1 aa"}),
+        "b.t._device.home.example": frozenset[str](),
+        "c.t._device.home.example": frozenset({"3 1 1 ff"}),
+    }
+    difference = compare(served, desired, "home.example")
+    assert difference.wrong == {"b.t._device.home.example", "c.t._device.home.example"}
+    assert difference.unknown == {"stray.t._device.home.example"}
+
+
+def job(number: int, records: frozenset[str]) -> Job:
+    name = f"{'d' * 40}{number}.camera._device.home.example"
+    return Job(number, 1, name, "home.example", 60, records, ChangeType.DEVICE_ADDED, (number,), (), NOW)
+
+
+@given(st.lists(st.integers(0, 3000), max_size=200))
+def test_updates_are_cut_to_fit_a_message_and_nothing_is_left_out(sizes: list[int]) -> None:
+    jobs = [job(number, frozenset({"4 0 0 " + "ab" * size})) for number, size in enumerate(sizes)]
+    parts = list(_parts(jobs))
+    assert [entry for part in parts for entry in part] == jobs
+    for part in parts:
+        wire = sum(len(entry.name) + 12 + sum(len(r) // 2 + 20 for r in entry.desired) for entry in part)
+        assert wire <= MAX_UPDATE_BYTES or len(part) == 1
+
+
+def device(bench: Bench, label: str) -> str:
+    with bench.database.write() as session:
+        created = devices.create(session, WHO, DeviceCreate(label=label, type="t"), "home.example", NOW)
+        row = bench.enrollment.issue(session, created, _vetted(created.name), NOW, WHO)
+        row.status = CertificateStatus.CURRENT
+    return created.name
+
+
+def _vetted(name: str) -> VettedRequest:
+    return vet(csr(name), name)
+
+
+def take(bench: Bench, at: dt.datetime = NOW) -> list[Job]:
+    with bench.database.read() as session:
+        return outbox.take(session, at)
+
+
+def test_an_entry_publishes_the_present_not_the_past(bench: Bench) -> None:
+    name = device(bench, "a")
+    (first,) = take(bench)
+    assert (len(first.desired), first.event) == (1, ChangeType.DEVICE_ADDED)
+    with bench.database.write() as session:
+        devices.revoke(session, WHO, name, "", NOW)
+    (second,) = take(bench)
+    assert (second.desired, second.event, len(second.entries)) == (frozenset(), ChangeType.DEVICE_REVOKED, 2)
+    # The update of before the revocation is confirmed late: the revocation stays in the outbox.
+    with bench.database.write() as session:
+        outbox.settle(session, [first], NOW)
+    (third,) = take(bench)
+    assert (third.desired, third.event) == (frozenset(), ChangeType.DEVICE_REVOKED)
+    with bench.database.write() as session:
+        outbox.settle(session, [third], NOW)
+    assert take(bench) == []
+    with bench.database.read() as session:
+        kinds = list(session.scalars(select(Change.type).where(Change.name == name).order_by(Change.seq)))
+    assert kinds == ["device.added", "device.revoked"]
+
+
+def test_a_failed_attempt_waits_and_keeps_its_error(bench: Bench) -> None:
+    device(bench, "a")
+    with bench.database.write() as session:
+        outbox.postpone(session, take(bench), "refused", NOW)
+    assert take(bench) == []
+    assert len(take(bench, NOW + dt.timedelta(seconds=1))) == 1
+    with bench.database.write() as session:
+        outbox.hurry(session, "home.example", NOW)
+    assert len(take(bench)) == 1
+    with bench.database.read() as session:
+        entry = session.scalars(select(OutboxEntry)).one()
+        assert (entry.attempts, entry.last_error) == (1, "refused")
+
+
+def test_an_expired_certificate_has_no_record(bench: Bench) -> None:
+    """Usage 3 makes validators ignore expiry (RFC 7671 section 5.1), so the record itself must go."""
+    name = device(bench, "a")
+    with bench.database.read() as session:
+        row = session.scalars(select(Device).where(Device.name == name)).one()
+        certificates = list(session.scalars(select(Certificate)))
+        before = outbox.desired_records(row, Profile.SPKI, certificates, certificates[0].not_after - dt.timedelta(1))
+        after = outbox.desired_records(row, Profile.SPKI, certificates, certificates[0].not_after)
+    assert (len(before), len(after)) == (1, 0)
+
+
+def test_the_knot_configuration_limits_the_key_to_tlsa_below_the_apex() -> None:
+    key = TsigKey("k", bytes(32))
+    text = knot_text.knot_conf(Endpoint("::1", 53), key, Path("/f"), Path("/z"))
+    assert "listen: ::1@53" in text
+    assert "update-type: [TLSA]" in text
+    assert "update-owner-match: sub\n" in text
+    assert "AAAA ::1" in knot_text.zone_file("home.example", "::1")
+    assert "device" not in knot_text.zone_file("_device.home.example", "127.0.0.1").replace("_device", "")

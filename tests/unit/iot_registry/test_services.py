@@ -1,0 +1,341 @@
+"""Tokens, keys, the feed, the audit log and the limits, on a real database without processes."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+
+from iot_registry import feed
+from iot_registry.errors import ConfigurationError, Reason, Refused
+from iot_registry.feed import ChangeType
+from iot_registry.publication import outbox
+from iot_registry.service import access, authorities, bundles, devices, domains, status
+from iot_registry.service.access import Principal, Scope
+from iot_registry.service.schemas import DeviceCreate, DomainCreate
+from iot_registry.store import migrate
+from iot_registry.store.models import AuthorityKind, Base, Certificate, Change, Domain
+from iot_registry.web.limits import MAX_KEYS, FailureLimit
+from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
+
+
+def registered(bench: Bench, label: str = "a") -> tuple[str, str]:
+    """A device with a token; returns its name and the token."""
+    with bench.database.write() as session:
+        device = devices.create(session, WHO, DeviceCreate(label=label, type="t"), "home.example", NOW)
+        _token, secret = devices.issue_token(session, WHO, device, NOW, 1)
+    return device.name, secret
+
+
+def enroll(bench: Bench, name: str, secret: str, request: bytes, at: dt.datetime = NOW) -> Certificate:
+    with bench.database.write() as session:
+        domain = domains.find_domain(session, WHO, "home.example")
+        return bench.enrollment.by_token(session, domain, name, secret, request, at)
+
+
+def refused(reason: Reason):  # type: ignore[no-untyped-def]
+    return pytest.raises(Refused, check=lambda error: error.reason is reason)
+
+
+def test_the_schema_is_what_the_models_say(bench: Bench) -> None:
+    with bench.database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_database_of_a_newer_version_is_refused(bench: Bench) -> None:
+    with bench.database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        migrate.upgrade(bench.database)
+
+
+def test_the_audit_log_can_only_grow(bench: Bench) -> None:
+    registered(bench)
+    for statement in ("UPDATE audit SET actor = 'nobody'", "DELETE FROM audit"):
+        with pytest.raises(IntegrityError, match="append-only"), bench.database.write() as session:
+            session.execute(text(statement))
+    with bench.database.read() as session:
+        entries, _next = status.audit_log(session, WHO)
+    assert [entry.action for entry in entries] == ["domain.add", "device.add", "device.token"]
+
+
+def test_a_token_is_stored_as_a_hash_only(bench: Bench) -> None:
+    _name, secret = registered(bench)
+    raw = (bench.settings.state_dir / "registry.db").read_bytes()
+    raw += (bench.settings.state_dir / "registry.db-wal").read_bytes()
+    assert secret.encode() not in raw
+    assert access.digest(secret).encode() in raw
+
+
+def test_of_many_enrollments_with_one_token_exactly_one_is_granted(bench: Bench) -> None:
+    name, secret = registered(bench)
+    granted, turned_away = [], []
+
+    def one() -> None:
+        try:
+            granted.append(enroll(bench, name, secret, csr(name)))
+        except Refused as error:
+            turned_away.append(error.reason)
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(granted), turned_away) == (1, [Reason.UNAUTHENTICATED] * 7)
+
+
+def test_a_token_ends_with_its_time_and_with_its_successor(bench: Bench) -> None:
+    name, first = registered(bench)
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, first, csr(name), NOW + dt.timedelta(hours=1))
+    with bench.database.write() as session:
+        _row, second = devices.issue_token(session, WHO, devices.find(session, WHO, name), NOW, 1)
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, first, csr(name))
+    assert enroll(bench, name, second, csr(name)).status == "pending"
+
+
+def test_the_same_request_may_come_again_until_it_was_answered(bench: Bench) -> None:
+    name, secret = registered(bench)
+    key = ec.generate_private_key(ec.SECP256R1())
+    waiting = enroll(bench, name, secret, csr(name, key))
+    # After a 202 the device sends its request again (RFC 7030 section 4.2.3); nobody else's key gets in that way.
+    assert enroll(bench, name, secret, csr(name, key)).id == waiting.id
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        bench.enrollment.deliver(session, waiting.id, NOW)
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, secret, csr(name, key))
+
+
+def test_a_revocation_between_issue_and_delivery_wins(bench: Bench) -> None:
+    name, secret = registered(bench)
+    waiting = enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        devices.revoke(session, WHO, name, "", NOW)
+    with refused(Reason.CONFLICT), bench.database.write() as session:
+        bench.enrollment.deliver(session, waiting.id, NOW)
+
+
+def test_a_device_that_renews_in_a_loop_is_slowed_down(bench: Bench) -> None:
+    name, secret = registered(bench)
+    held = enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        bench.enrollment.deliver(session, held.id, NOW)
+
+    def renew(at: dt.datetime) -> None:
+        with bench.database.write() as session:
+            domain = domains.find_domain(session, WHO, "home.example")
+            bench.enrollment.by_certificate(session, domain, held.der, csr(name), at)
+
+    for _ in range(9):
+        renew(NOW)
+    with refused(Reason.RATE_LIMITED):
+        renew(NOW)
+    renew(NOW + dt.timedelta(hours=1))
+
+
+def test_a_renewed_key_is_held_back_for_the_ttl(bench: Bench) -> None:
+    """RFC 7671 section 8: resolvers may hold the old record set that long."""
+    name, secret = registered(bench)
+    key = ec.generate_private_key(ec.SECP256R1())
+    first = enroll(bench, name, secret, csr(name, key))
+    assert bench.enrollment.seconds_until_ready(first, NOW) is None
+    with bench.database.write() as session:
+        outbox.settle(session, outbox.take(session, NOW), NOW)
+        bench.enrollment.deliver(session, first.id, NOW)
+        domain = domains.find_domain(session, WHO, "home.example")
+        same = bench.enrollment.by_certificate(session, domain, first.der, csr(name, key), NOW)
+        other = bench.enrollment.by_certificate(session, domain, first.der, csr(name), NOW)
+        assert (same.status, same.hold_seconds, other.hold_seconds) == ("withdrawn", 0, 60)
+        outbox.settle(session, outbox.take(session, NOW), NOW)
+        session.refresh(other)
+        assert bench.enrollment.seconds_until_ready(other, NOW) == 60
+        assert bench.enrollment.seconds_until_ready(other, NOW + dt.timedelta(seconds=60)) == 0
+
+
+def test_a_key_that_nobody_came_back_for_does_not_stay_published(bench: Bench) -> None:
+    name, secret = registered(bench)
+    first = enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        _row, again = devices.issue_token(session, WHO, devices.find(session, WHO, name), NOW, 1)
+    second = enroll(bench, name, again, csr(name))
+    with bench.database.read() as session:
+        (job,) = outbox.take(session, NOW)
+        assert session.get_one(Certificate, first.id).status == "withdrawn"
+    assert job.desired == {f"3 1 1 {second.spki_sha256}"}
+
+
+def test_moving_at_once_ends_the_old_name_and_its_tokens(bench: Bench) -> None:
+    name, secret = registered(bench)
+    enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        domains.create(session, WHO, bench.store, bench.settings, DomainCreate(name="b.example"), NOW)
+        _row, open_token = devices.issue_token(session, WHO, devices.find(session, WHO, name), NOW, 1)
+        moved = devices.rehome(session, WHO, name, "b.example", True, NOW)
+        assert moved.name == "a.t._device.b.example"
+        (job,) = outbox.take(session, NOW)
+        assert (job.name, job.desired, job.event) == (name, frozenset(), ChangeType.DEVICE_REHOMED)
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, open_token, csr(name))
+    for target in ("b.example", "home.example"):
+        with refused(Reason.CONFLICT), bench.database.write() as session:
+            devices.rehome(session, WHO, name, target, False, NOW)
+
+
+def test_a_restored_device_needs_a_certificate_that_is_still_good(bench: Bench) -> None:
+    name, secret = registered(bench)
+    enroll(bench, name, secret, csr(name))
+    with bench.database.write() as session:
+        devices.revoke(session, WHO, name, "", NOW)
+        assert devices.restore(session, WHO, name, NOW).status == "active"
+        devices.revoke(session, WHO, name, "", NOW)
+        assert devices.restore(session, WHO, name, NOW + dt.timedelta(days=5000)).status == "registered"
+
+
+def test_api_keys_are_refused_once_revoked_expired_or_wrong(bench: Bench) -> None:
+    with bench.database.write() as session:
+        _row, good = access.create_key(session, WHO, "good", frozenset({Scope.FEED_READ}), NOW)
+        until = NOW + dt.timedelta(days=1)
+        _row, brief = access.create_key(session, WHO, "brief", frozenset({Scope.FEED_READ}), NOW, expires_at=until)
+    with bench.database.read() as session:
+        assert access.authenticate(session, good, NOW).scopes == {Scope.FEED_READ}
+        assert access.authenticate(session, brief, NOW)
+        for presented, at in [
+            (good[:-1] + ("A" if good[-1] != "A" else "B"), NOW),
+            (good + "A", NOW),
+            (good.replace("irk_", "irk-"), NOW),
+            ("", NOW),
+            (brief, until),
+        ]:
+            with refused(Reason.UNAUTHENTICATED):
+                access.authenticate(session, presented, at)
+    with bench.database.write() as session:
+        access.revoke_key(session, WHO, good.split("_")[1], NOW)
+    with bench.database.read() as session, refused(Reason.UNAUTHENTICATED):
+        access.authenticate(session, good, NOW)
+
+
+def test_a_key_cannot_make_a_stronger_one(bench: Bench) -> None:
+    with bench.database.write() as session:
+        domain = session.scalars(select(Domain)).one()
+        weak = Principal("key:weak", frozenset({Scope.KEY_WRITE, Scope.FEED_READ}), domain.id)
+        with refused(Reason.FORBIDDEN):
+            access.create_key(session, weak, "x", frozenset({Scope.DEVICE_WRITE}), NOW, domain=domain)
+        with refused(Reason.FORBIDDEN):
+            access.create_key(session, weak, "x", frozenset({Scope.FEED_READ}), NOW)
+        assert access.create_key(session, weak, "x", frozenset({Scope.FEED_READ}), NOW, domain=domain)
+
+
+def emit(bench: Bench, name: str, at: dt.datetime, kind: ChangeType = ChangeType.DEVICE_CHANGED) -> int:
+    with bench.database.write() as session:
+        return feed.append(session, kind, 1, at, name=name)
+
+
+def seqs(bench: Bench, since: int) -> list[int]:
+    with bench.database.read() as session:
+        return [change["seq"] for change in feed.read_since(session, since).changes]
+
+
+def test_a_consumer_that_was_away_for_a_week_catches_up_after_compaction(bench: Bench) -> None:
+    week_ago = NOW - dt.timedelta(days=7)
+    start = emit(bench, "a", week_ago)
+    emit(bench, "a", week_ago)
+    last_of_b = emit(bench, "b", week_ago)
+    last_of_a = emit(bench, "a", NOW)
+    with bench.database.write() as session:
+        assert feed.compact(session, NOW, retention_days=30, compact_after_days=1) == 2
+    # Every name is still told of, by its latest event; nothing is out of order.
+    assert seqs(bench, start - 1) == [last_of_b, last_of_a]
+
+
+def test_history_beyond_the_retention_is_gone_and_says_so(bench: Bench) -> None:
+    old = emit(bench, "a", NOW - dt.timedelta(days=40))
+    kept = emit(bench, "b", NOW)
+    with bench.database.write() as session:
+        feed.compact(session, NOW, retention_days=30, compact_after_days=1)
+    for since in (0, old - 1, kept + 1):
+        with refused(Reason.HISTORY_GONE):
+            seqs(bench, since)
+    assert seqs(bench, old) == [kept]
+
+
+def test_numbers_follow_commits_even_under_contention(bench: Bench) -> None:
+    threads = [threading.Thread(target=emit, args=(bench, f"n{i}", NOW)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with bench.database.read() as session:
+        found = list(session.scalars(select(Change.seq).order_by(Change.seq)))
+    assert found == list(range(1, len(found) + 1))
+
+
+def test_a_long_history_comes_in_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MAX_BATCH", 3)
+    for number in range(7):
+        emit(bench, f"n{number}", NOW)
+    seen: list[int] = []
+    since, more = 0, True
+    while more:
+        with bench.database.read() as session:
+            batch = feed.read_since(session, since)
+        seen += [change["seq"] for change in batch.changes]
+        since, more = batch.next, batch.more
+    assert seen == list(range(1, 10))
+
+
+def test_a_new_domain_needs_the_roots_key(bench: Bench) -> None:
+    with bench.database.read() as session:
+        root = authorities.singleton(session, AuthorityKind.ROOT)
+    path = bench.store.path(root.aki)
+    offline = bench.settings.state_dir / "offline.key"
+    path.rename(offline)
+    with refused(Reason.UNAVAILABLE), bench.database.write() as session:
+        domains.create(session, WHO, bench.store, bench.settings, DomainCreate(name="b.example"), NOW)
+    with bench.database.read() as session:
+        assert [domain.name for domain in session.scalars(select(Domain))] == ["home.example"]
+    away = authorities.KeyStore(bench.settings, offline)
+    with bench.database.write() as session:
+        assert domains.create(session, WHO, away, bench.settings, DomainCreate(name="b.example"), NOW).id
+
+
+def test_a_bundle_is_one_string_with_all_that_a_device_needs(bench: Bench) -> None:
+    text_form = bundles.encode(bench.settings, "n", "home.example", "secret", NOW, "PEM\n")
+    prefix, _, data = text_form.partition(".")
+    content = json.loads(base64.urlsafe_b64decode(data + "=" * (-len(data) % 4)))
+    assert prefix == "iotreg1"
+    assert content == {
+        "name": "n",
+        "token": "secret",
+        "est": "https://127.0.0.1:8443/.well-known/est/home.example",
+        "provisioning": "https://127.0.0.1:8443/v1/domains/home.example/provisioning",
+        "ca": "PEM\n",
+        "expires": "2026-11-21T12:00:00+00:00",
+    }
+
+
+def test_failures_are_counted_per_key_and_forgotten_after_a_minute() -> None:
+    clock = [0.0]
+    limit = FailureLimit(3, lambda: clock[0])
+    for _ in range(3):
+        limit.check("a")
+        limit.failed("a")
+    with refused(Reason.RATE_LIMITED):
+        limit.check("a")
+    limit.check("b")
+    clock[0] = 61
+    limit.check("a")
+    for number in range(MAX_KEYS + 10):
+        limit.failed(f"k{number}")
+    assert len(limit._recent) == MAX_KEYS

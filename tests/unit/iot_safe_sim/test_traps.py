@@ -1,0 +1,168 @@
+"""What real clients trip over, one test each."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import pytest
+
+from iot_safe_sim import layout
+from iot_safe_sim.applet import Applet, SignatureFormat
+from iot_safe_sim.client import IoTSafeClient, MemoryTransport
+from iot_safe_sim.keystore import SoftwareKeyStore
+from iot_safe_sim.modem import Modem
+from tests.unit.iot_safe_sim.support import Terminal
+
+H = hashlib.sha256(b"x").hexdigest()
+
+
+def test_past_the_end_a_file_is_zeros_and_9000(terminal: Terminal, client: IoTSafeClient) -> None:
+    client.write_file(b"\x02", b"\xaa" * 300)
+    terminal.expect("00 B0 012C 03 830102 10", "00" * 16 + "9000")
+    terminal.expect("00 B0 0128 03 830102 10", "AA" * 4 + "00" * 12 + "9000")
+    terminal.expect("00 B0 06F9 03 830102 00", "00" * 255 + "9000")
+    # Outside the container it is an error: nothing reads there by mistake.
+    terminal.expect("00 B0 0800 03 830102 00", "6A86")
+    terminal.expect("00 B0 FFFF 03 830102 00", "6A86")
+
+
+@pytest.mark.parametrize(
+    "command", ["00 B0 0000 03 830102 00", "00 84 0000 00", "00 CB 0000 00", "00 CB 0100 00", "00 B0 0000 03 830102"]
+)
+def test_a_response_never_has_more_than_255_bytes(terminal: Terminal, client: IoTSafeClient, command: str) -> None:
+    client.write_file(b"\x02", b"\xaa" * 600)
+    answer = terminal.send(command)
+    assert len(answer) // 2 - 2 <= 255
+    while answer[-4:-2] == "61":
+        answer = terminal.send(f"00C00000{answer[-2:]}")
+        assert len(answer) // 2 - 2 <= 255
+
+
+def test_a_non_zero_le_is_honoured(terminal: Terminal, client: IoTSafeClient) -> None:
+    client.write_file(b"\x02", bytes(range(200)))
+    terminal.expect("00 B0 0000 03 830102 32", bytes(range(0x32)).hex() + "9000")
+    terminal.expect("00 B0 0032 03 830102 01", "32 9000")
+
+
+def test_data_that_start_with_61_are_announced(terminal: Terminal, client: IoTSafeClient) -> None:
+    """wolfSSL would read `61 xx` in the data as a status word."""
+    client.write_file(b"\x02", b"\x61\x05" + b"a" * 20)
+    terminal.expect("00 B0 0000 03 830102 0A", "610A")
+    terminal.expect("00 C0 0000 0A", "6105" + "61" * 8 + "9000")
+
+
+def test_random_that_starts_with_61_is_announced(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iot_safe_sim.commands.os.urandom", lambda count: b"\x61" * count)
+    terminal.expect("81A4040007A0000005590010", "9000")
+    terminal.expect("81 84 0000 34", "6134")
+    terminal.expect("01 C0 0000 34", "61" * 0x34 + "9000")
+
+
+def test_get_response_works_with_every_class_and_in_pieces(terminal: Terminal, client: IoTSafeClient) -> None:
+    client.write_file(b"\x02", bytes(range(100)))
+    for cla in ("00", "80"):
+        terminal.expect("00 B0 0000 03 830102", "61FF")
+        terminal.expect(f"{cla} C0 0000 02", "0001 61FD")
+        terminal.expect(f"{cla} C0 0000 01", "02 61FC")
+        assert terminal.send(f"{cla}C0000000").endswith("9000")
+        terminal.expect(f"{cla} C0 0000 00", "6985")
+
+
+def test_another_command_drops_a_waiting_response(terminal: Terminal, client: IoTSafeClient) -> None:
+    client.write_file(b"\x02", b"abc")
+    terminal.expect("00 B0 0000 03 830102", "61FF")
+    terminal.expect("00 CB C300 03 830177", "6A82")
+    terminal.expect("00 C0 0000 10", "6985")
+
+
+def test_key_generation_never_answers_with_a_bare_9000(terminal: Terminal) -> None:
+    assert terminal.send("00 B9 0000 03 840104") == "614D"
+    assert len(terminal.send("00 B9 0000 03 840104 00")) > 4
+
+
+@dataclass
+class ScriptedSignatures(SoftwareKeyStore):
+    """A key store whose signatures are prepared: what a one-in-128 case looks like."""
+
+    answers: list[bytes] = field(default_factory=list)
+
+    def sign(self, handle: str, digest: bytes) -> bytes:
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize("zero_at", [0, 32])
+def test_signatures_with_a_leading_zero_are_made_again(applet: Applet, zero_at: int) -> None:
+    """Thales' client writes 32-byte integers into DER as they are, and strict parsers refuse the superfluous zero."""
+    short = bytearray(b"\x11" * 64)
+    short[zero_at] = 0
+    keys = ScriptedSignatures.__new__(ScriptedSignatures)
+    SoftwareKeyStore.__init__(keys, applet.keys._directory)  # type: ignore[attr-defined]
+    keys.answers = [bytes(short), bytes(short), b"\x22" * 64]
+    applet.keys = keys
+    IoTSafeClient(MemoryTransport(applet)).create_key(b"\x01")
+    terminal = Terminal(applet)
+    terminal.expect("00 2A 0001 0D 840101 A10103 91020001 920104", "9000")
+    terminal.expect(f"00 2B 8001 22 9E20 {H} 00", "330040" + "22" * 64 + "9000")
+
+
+@pytest.mark.parametrize("ins", ["B9 0000 03 840104", "B0 0000 03 830102", "CB C300 03 830102"])
+def test_a_command_with_data_is_never_answered_6cxx(terminal: Terminal, client: IoTSafeClient, ins: str) -> None:
+    client.write_file(b"\x02", b"abc")
+    for le in ("01", "02", "FF"):
+        assert terminal.status(f"00 {ins} {le}")[:2] in ("90", "61")
+
+
+def test_select_of_something_else_leaves_the_applet_selected(terminal: Terminal) -> None:
+    """wolfSSL ignores the status word of SELECT and goes on."""
+    terminal.expect("00 A4 0400 07 A0000000871002", "6A82")
+    assert terminal.send("00 CB 0000 44").endswith("9000")
+
+
+@pytest.mark.parametrize(
+    ("setting", "aid", "prefix"),
+    [
+        (SignatureFormat.BY_AID, layout.GSMA_AID, "330040"),
+        (SignatureFormat.BY_AID, layout.THALES_AID, "3340"),
+        (SignatureFormat.BY_AID, layout.THALES_AID_2025, "3340"),
+        (SignatureFormat.WIDE, layout.THALES_AID, "330040"),
+        (SignatureFormat.SHORT, layout.GSMA_AID, "3340"),
+    ],
+)
+def test_signature_length_follows_the_aid_unless_overridden(
+    applet: Applet, setting: SignatureFormat, aid: bytes, prefix: str
+) -> None:
+    chosen = Applet(applet.store, applet.keys, lambda store: None, signature_format=setting)
+    IoTSafeClient(MemoryTransport(chosen)).create_key(b"\x01")
+    terminal = Terminal(chosen)
+    terminal.expect(f"00A40400{len(aid):02X}{aid.hex()}", "9000")
+    terminal.expect("00 2A 0001 0D 840101 A10103 91020001 920104", "9000")
+    answer = terminal.send(f"00 2B 8001 22 9E20 {H} 00")
+    assert answer.startswith(prefix)
+    assert len(answer) == len(prefix) + 128 + 4
+
+
+def test_select_resets_the_sessions_of_its_channel_only(terminal: Terminal, provisioned: IoTSafeClient) -> None:
+    terminal.expect("01A4040007A0000005590010", "9000")
+    for cla in ("00", "01"):
+        terminal.expect(f"{cla} 2A 0001 0D 840101 A10103 91020001 920104", "9000")
+    terminal.expect("00A4040007A0000005590010", "9000")
+    terminal.expect(f"00 2B 8001 22 9E20 {H}", "6985")
+    terminal.expect(f"01 2B 8001 22 9E20 {H}", "6143")
+
+
+def test_channels_that_dead_clients_left_open_are_taken_back(terminal: Terminal) -> None:
+    """The fourth client still gets a channel: the one that was unused longest."""
+    assert [terminal.send("0070000001")[:2] for _ in range(3)] == ["01", "02", "03"]
+    terminal.expect("02A4040007A0000005590010", "9000")
+    terminal.expect("01A4040007A0000005590010", "9000")
+    terminal.expect("0070000001", "03 9000")
+    terminal.expect("0070000001", "02 9000")
+    terminal.expect("0284000010", "6985")
+
+
+def test_an_applet_error_is_still_an_ok_on_the_line(applet: Applet) -> None:
+    """wolfSSL polls for ever on ERROR."""
+    modem = Modem(applet)
+    answer = modem.feed(b'AT+CSIM=24,"00A4040007A0000000000000"\r\n')
+    assert answer == b'\r\n+CSIM: 4,"6A82"\r\n\r\nOK\r\n'
