@@ -44,6 +44,8 @@ _RADDB_FILES = (
 # Stock sites that listen on the same ports, or that need the stock eap module. Only links are removed, and put back.
 _DISPLACED = ("sites-enabled/default", "sites-enabled/inner-tunnel", "mods-enabled/eap")
 
+_HINT_SOCKET = "/run/trust-sync/trust-sync.sock"
+
 
 class InstallError(RuntimeError):
     """The installation cannot be done as asked; nothing, or only what was reported, has changed."""
@@ -69,6 +71,8 @@ class Layout:
     user: str = "freerad"
     keep_default: bool = False
     python_path: str = ""
+    # Where trust-sync takes hints about unknown identities; None: no hints.
+    hint_socket: Path | None = None
     # "none", or "sqlite": live sessions in a database of our own, for trust-sync.
     accounting: str = "none"
     accounting_db: Path = Path("/var/lib/dane-radius/accounting/radacct.db")
@@ -91,6 +95,7 @@ class Layout:
             "auth_port": str(self.auth_port),
             "acct_port": str(self.acct_port),
             "accounting_db": str(self.accounting_db),
+            "hint_socket": f'socket = "{self.hint_socket}"' if self.hint_socket else f'# socket = "{_HINT_SOCKET}"',
         }
 
 

@@ -97,11 +97,20 @@ class Wanted:
     domain: str
 
 
-def read_anchor(message: AnchorMessage, domain: str, registry: RegistryConfig, now: datetime) -> Wanted:
-    """The anchor in a message. Raises CertificateRefused, or ValueError for a domain that is not the registry's."""
-    domain = domain.lower().strip(".")
+def read_domain(text: str, registry: RegistryConfig) -> str:
+    """A domain that a registry speaks of, normalized. Raises ValueError unless it is one that it may speak for."""
+    try:
+        domain = normalize(text.encode("utf-8", "surrogatepass"))
+    except Refused as error:
+        raise ValueError(error.detail) from error
     if not registry.speaks_for(domain):
         raise ValueError(f"{domain!r} is outside of {', '.join(registry.domains)}")
+    return domain
+
+
+def read_anchor(message: AnchorMessage, domain: str, registry: RegistryConfig, now: datetime) -> Wanted:
+    """The anchor in a message. Raises CertificateRefused, or ValueError for a domain that is not the registry's."""
+    domain = read_domain(domain, registry)
     certificate = parse_pem(message.pem.encode())
     if message.fingerprint and message.fingerprint.lower().replace(":", "") != certificate.fingerprint:
         raise CertificateRefused(
@@ -161,6 +170,10 @@ class RegistryFeed:
                     await self.step(self.config.wait)
                 except (FeedError, StoreError) as error:
                     await asyncio.sleep(self._failed(error))
+                except Exception as error:
+                    # Whatever a registry says must not end the worker, or keep it from hearing others.
+                    self._log.exception("registry not understood")
+                    await asyncio.sleep(self._failed(FeedError("internal", f"{type(error).__name__}: {error}")))
         finally:
             await self.close()
 
@@ -226,10 +239,17 @@ class RegistryFeed:
             case "anchor.removed" if change.anchor is not None:
                 self._withdraw(change.anchor, change.domain)
             case "rollover":
-                if self.config.speaks_for(change.domain):
-                    await self._guard.domain_changed(change.domain, Trigger.ROLLOVER)
+                await self._rolled_over(change.domain)
         if change.name is not None:
             await self._name_changed(change)
+
+    async def _rolled_over(self, text: str) -> None:
+        try:
+            domain = read_domain(text, self.config)
+        except ValueError as error:
+            self._log.warning("rollover of a domain that is not the registry's", error=str(error))
+            return
+        await self._guard.domain_changed(domain, Trigger.ROLLOVER)
 
     async def _name_changed(self, change: Change) -> None:
         try:

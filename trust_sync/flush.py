@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 from dane_radius.control import ControlError, ask
 
 _TIMEOUT_SECONDS = 1.0
+_NAME = re.compile(r"[a-z0-9_.-]{1,253}")
 _MAX_ANSWER_OCTETS = 4096
 
 
@@ -21,6 +23,9 @@ def flush_unbound(path: str, name: str, *, below: bool = False) -> None:
     name (an NXDOMAIN, for instance). `below`: everything under the name, DNSSEC keys included, as an emergency rollover
     needs it.
     """
+    if not _NAME.fullmatch(name):
+        # Anything else could be a command of its own.
+        raise FlushFailed(f"unbound: {name!r} is no name")
     for command in (f"flush_zone {name}",) if below else (f"flush_type {name} TLSA", f"flush {name}"):
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:

@@ -45,6 +45,7 @@ class FreeRadius:
     daemon: Daemon | None = None
     tls_max_version: str = "1.3"
     accounting: str = "none"
+    hint_socket: Path | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +112,7 @@ class FreeRadius:
             auth_port=self.auth_port,
             acct_port=self.acct_port,
             python_path=self.python_path or "",
+            hint_socket=self.hint_socket,
             accounting=self.accounting,
             accounting_db=self.accounting_db,
         )
