@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.eap import write_peer_config
+from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone
 from tests.harness.pki import Authority, Identity, authority
@@ -196,3 +196,25 @@ def test_a_dns_outage_ends_no_session_and_the_next_answer_does(office: Office) -
             wait_for(lambda: office.wire.disconnections() > before, "hostapd to end the session", timeout=30)
         finally:
             supplicant.stop()
+
+
+def test_a_removed_anchor_stops_counting_within_a_second_although_openssl_still_has_it(office: Office) -> None:
+    name = f"cam5.{DOMAIN}"
+    device = office.ca.issue(name)
+    # PKIX-EE: the record alone does not do, the path to a held anchor must be there as well.
+    office.knot.add_tlsa(ZONE, name, str(device.tlsa(1, 1, 1)), 60)
+    with office.sync(name="sync-removal") as sync:
+        wait_for(lambda: sync.status()["anchor_count"] == 1, "the registry's anchor")
+        peer = office.peer(device, name)
+        peer.write_text(peer.read_text().replace(f"ctrl_interface={office.folder}/wpa\n", ""))
+        assert authenticate(office.radius, peer).accepted
+        office.web.announce("anchor.removed", domain=ZONE, anchor=office.ca)
+        wait_for(lambda: sync.status()["anchor_count"] == 0, "the anchor to go")
+        wait_for(lambda: office.radius.metric("dane_radius_anchors") == 0, "the module to notice")
+        result = authenticate(office.radius, peer)
+        assert not result.accepted
+        # The handshake came to its end: it was the decision that refused.
+        assert office.radius.decision_for(result.station)["reason"] == "chain_invalid"
+        office.web.announce("anchor.added", domain=ZONE, anchor=office.ca)
+        wait_for(lambda: office.radius.metric("dane_radius_anchors") == 1, "the module to notice")
+        assert authenticate(office.radius, peer).accepted

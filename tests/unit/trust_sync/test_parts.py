@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyrad.packet import CoAPacket, DisconnectNAK
 
 from dane_radius.config import ConfigError
 from dane_radius.hint import Hinter, HintLimits, HintResult, claimed_name
 from dane_radius.limits import RateLimiter, RecentlySeen
 from policy import parse_policy
 from tests.harness.trust_sync import WebServer
+from tests.unit.trust_sync.nas import Nas
 from trust_sync.config import Config, NasConfig, check, read_secret
 from trust_sync.control import ControlServer
 from trust_sync.disconnect import Disconnector, NasDirectory, Result, build_request, identifications
@@ -321,54 +321,6 @@ def test_what_identifies_a_session_is_what_hostapd_takes() -> None:
         # RFC 5176: identification, Event-Timestamp, Message-Authenticator, and nothing else.
         assert set(types) <= {4, 31, 44, 55, 80, 95}
         assert {55, 80} <= set(types)
-
-
-class Nas:
-    """A NAS on a UDP port: drops the first `drop` requests, then answers with `replies`, over and over the last."""
-
-    def __init__(self, replies: list[int | None], drop: int = 0, secret: bytes = b"s") -> None:
-        self.replies, self.drop, self.secret = replies, drop, secret
-        self.requests: list[bytes] = []
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.thread = threading.Thread(target=self.run, daemon=True)
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                data, peer = self.socket.recvfrom(4096)
-                if not data:
-                    return
-                self.requests.append(data)
-                if self.drop:
-                    self.drop -= 1
-                    # Noise instead: for another request, with a wrong authenticator, and no RADIUS at all.
-                    for noise in (b"", b"x" * 30, bytes([41, data[1], 0, 20]) + bytes(16)):
-                        self.socket.sendto(noise, peer)
-                    continue
-                cause = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-                template = build_request(40, {}, self.secret, 0)
-                request = CoAPacket(packet=data, secret=self.secret, dict=template.dict)
-                reply = request.CreateReply()
-                if cause is not None:
-                    reply.code = DisconnectNAK
-                    reply["Error-Cause"] = cause
-                self.socket.sendto(reply.ReplyPacket(), peer)
-
-    def __enter__(self) -> Nas:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
-            end.sendto(b"", ("127.0.0.1", self.port))
-        self.thread.join(5)
-        self.socket.close()
-
-    def disconnector(self) -> Disconnector:
-        directory = NasDirectory.from_config([NasConfig(address="127.0.0.0/8", secret="s", port=self.port)])
-        return Disconnector(directory, 0.2, 3, lambda: 1_700_000_000.0)
 
 
 @pytest.mark.parametrize(
