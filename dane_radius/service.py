@@ -167,11 +167,9 @@ class Service:
         return conclude(prepared, answer, anchors, self._clock(), cached=cached, cui_key=self.cui_key)
 
     def _anchors(self, name: str) -> Sequence[Anchor]:
-        """The anchors for a name. One may have come since the last look: a hint of this very conversation's."""
-        found = self.anchors.for_name(name)
-        if not found and self.anchors.refresh():
-            found = self.anchors.for_name(name)
-        return found
+        """The anchors for a name, as they are now: one may just have been removed, or found for this very device."""
+        self.anchors.refresh()
+        return self.anchors.for_name(name)
 
     def hint(self, identity: str) -> None:
         """Tell trust-sync about an EAP identity whose anchor is not held. Decides nothing."""

@@ -198,7 +198,7 @@ def test_a_dns_outage_ends_no_session_and_the_next_answer_does(office: Office) -
             supplicant.stop()
 
 
-def test_a_removed_anchor_stops_counting_within_a_second_although_openssl_still_has_it(office: Office) -> None:
+def test_a_removed_anchor_stops_counting_at_once_although_openssl_still_has_it(office: Office) -> None:
     name = f"cam5.{DOMAIN}"
     device = office.ca.issue(name)
     # PKIX-EE: the record alone does not do, the path to a held anchor must be there as well.
@@ -210,11 +210,10 @@ def test_a_removed_anchor_stops_counting_within_a_second_although_openssl_still_
         assert authenticate(office.radius, peer).accepted
         office.web.announce("anchor.removed", domain=ZONE, anchor=office.ca)
         wait_for(lambda: sync.status()["anchor_count"] == 0, "the anchor to go")
-        wait_for(lambda: office.radius.metric("dane_radius_anchors") == 0, "the module to notice")
         result = authenticate(office.radius, peer)
         assert not result.accepted
         # The handshake came to its end: it was the decision that refused.
         assert office.radius.decision_for(result.station)["reason"] == "chain_invalid"
         office.web.announce("anchor.added", domain=ZONE, anchor=office.ca)
-        wait_for(lambda: office.radius.metric("dane_radius_anchors") == 1, "the module to notice")
+        wait_for(lambda: sync.status()["anchor_count"] == 1, "the anchor to come back")
         assert authenticate(office.radius, peer).accepted
