@@ -86,6 +86,8 @@ class SessionConfig(_Section):
     """The folder that FreeRADIUS's eap module writes TLS sessions to (`cache { persist_dir }`)."""
 
     directory: str = "/run/freeradius/dane-sessions"
+    # Whether accepted sessions may be resumed. The outer server has to agree (Allow-Session-Resumption).
+    resumption: bool = False
     # Session files older than this many seconds are removed: those of handshakes that never came to a decision.
     max_age: Annotated[int, Field(ge=10, le=604_800)] = 120
 

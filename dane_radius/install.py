@@ -70,6 +70,7 @@ class Layout:
     acct_port: int = 0
     user: str = "freerad"
     keep_default: bool = False
+    resumption: bool = False
     python_path: str = ""
     # Where trust-sync takes hints about unknown identities; None: no hints.
     hint_socket: Path | None = None
@@ -96,6 +97,10 @@ class Layout:
             "acct_port": str(self.acct_port),
             "accounting_db": str(self.accounting_db),
             "hint_socket": f'socket = "{self.hint_socket}"' if self.hint_socket else f'# socket = "{_HINT_SOCKET}"',
+            "resumption": "true" if self.resumption else "false",
+            "allow_session_resumption": "Yes" if self.resumption else "No",
+            # As long as `lifetime` in mods-available/dane_eap, or until an abandoned handshake is surely over.
+            "session_max_age": "3600" if self.resumption else "120",
         }
 
 

@@ -100,12 +100,15 @@ class LoopbackResolver:
                     except TimeoutError:
                         break
                     try:
-                        return interpret(decode_response(octets, name, message_id), name)
+                        message = decode_response(octets, name, message_id)
                     except Truncated:
                         raise
                     except WireError as error:
                         # Not an answer to us, or garbage: keep waiting for a good one until the deadline.
                         last_error = error
+                        continue
+                    # Our answer: if it contradicts itself, a second copy would do the same.
+                    return interpret(message, name)
             if last_error is not None:
                 raise last_error
             raise TimeoutError

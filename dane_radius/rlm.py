@@ -151,8 +151,9 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
             return RLM_MODULE_REJECT
         pairs = _pairs(lists, "request")
         request = request_facts(pairs)
-        decision = service.check(pairs.get("TLS-Cache-Filename", ""), request, log_fields(pairs, request))
-        return to_result(decision)
+        session = pairs.get("TLS-Cache-Filename", "")
+        decision = service.check(session, request, log_fields(pairs, request), pairs.get("Cached-Session-Policy"))
+        return to_result(decision, service.to_store(decision, session))
     except Exception:
         _radlog(_L_ERR, traceback.format_exc())
         return RLM_MODULE_REJECT
@@ -200,13 +201,14 @@ def log_fields(pairs: dict[str, str], request: RequestFacts) -> dict[str, str | 
     }
 
 
-def to_result(decision: Decision) -> int | tuple[int, Update]:
-    """A decision as rlm_python3 wants it."""
+def to_result(decision: Decision, stored: str | None = None) -> int | tuple[int, Update]:
+    """A decision as rlm_python3 wants it. `stored`: what an accepted session keeps for its resumption."""
     summary = f"{decision.reason.value}: {decision.detail}"
     if not decision.accepted:
         return RLM_MODULE_REJECT, {"request": (("Module-Failure-Message", "+=", _attribute_text(summary)),)}
     return RLM_MODULE_OK, {
-        "reply": decision.attributes,
+        # What is stored with the session never leaves the server: it is no RADIUS attribute.
+        "reply": (*decision.attributes, ("Cached-Session-Policy", ":=", stored)) if stored else decision.attributes,
         "config": (("Auth-Type", ":=", "Accept"),),
     }
 

@@ -31,7 +31,7 @@ from dane_radius.metrics import Metrics
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.reporter import DecisionReporter
-from dane_radius.session_file import read_session_file
+from dane_radius.session_file import read_resumed, read_session_file, to_store
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
@@ -127,7 +127,15 @@ class Service:
                 self._looked_ahead.popitem(last=False)
             self.lookups.prefetch(prepared.name)
 
-    def _prepare(self, session_path: str, request: RequestFacts, policy: Policy) -> Prepared | Decision:
+    def to_store(self, decision: Decision, session_path: str) -> str | None:
+        """What an accepted session must keep for its resumption; None where none is allowed, or none is new."""
+        if not self.config.session.resumption or not decision.accepted or not session_path:
+            return None
+        return to_store(decision.evidence.certificate or "", session_path)
+
+    def _prepare(
+        self, session_path: str, request: RequestFacts, policy: Policy, stored: str | None
+    ) -> Prepared | Decision:
         """The certificate of a TLS session and what policy says of it; from looking ahead, if the policy is still that.
 
         Raises Refused when there is no certificate.
@@ -135,17 +143,29 @@ class Service:
         prepared = self._looked_ahead.pop(session_path, None)
         if prepared is not None and prepared.policy is policy:
             return prepared
-        leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
+        directory = self.config.session.directory
+        if session_path or stored is None or not self.config.session.resumption:
+            leaf = _parse_leaf(read_session_file(session_path, directory=directory))
+        else:
+            leaf = _parse_leaf(read_resumed(stored, directory=directory))
         return _prepare(leaf, policy, request)
 
-    def check(self, session_path: str, request: RequestFacts, log_fields: dict[str, str | None]) -> Decision:
+    def check(
+        self,
+        session_path: str,
+        request: RequestFacts,
+        log_fields: dict[str, str | None],
+        stored: str | None = None,
+    ) -> Decision:
         """Decide about the client certificate of a finished handshake. Never raises.
 
-        `session_path` is FreeRADIUS's TLS-Cache-Filename.
+        `session_path` is FreeRADIUS's TLS-Cache-Filename. `stored` is what a resumed session kept (see `to_store`).
         """
         began = time.perf_counter()
         try:
-            decision = self._decide(session_path, request)
+            decision = self._decide(session_path, request, stored)
+            if stored is not None:
+                decision = decision._replace(evidence=decision.evidence._replace(resumed=True))
         except Exception as error:
             # Whatever it is, it must end in a reject with its reason, not in a traceback without one.
             decision = Decision(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
@@ -154,10 +174,10 @@ class Service:
         self.reporter.report(decision, seconds, log_fields)
         return decision
 
-    def _decide(self, session_path: str, request: RequestFacts) -> Decision:
+    def _decide(self, session_path: str, request: RequestFacts, stored: str | None) -> Decision:
         policy = self.policies.current
         try:
-            prepared = self._prepare(session_path, request, policy)
+            prepared = self._prepare(session_path, request, policy, stored)
         except Refused as refusal:
             return refuse(refusal, policy)
         if isinstance(prepared, Decision):

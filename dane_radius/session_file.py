@@ -9,7 +9,9 @@ The file also holds the session's master secret: it is read into memory, and not
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import stat
 
 from dane_radius import der
@@ -38,6 +40,36 @@ def leaf_from_session(data: bytes) -> bytes:
         return certificate.whole(data)
     except der.DerError as error:
         raise Refused(ReasonCode.SESSION_FILE_MALFORMED, str(error)) from error
+
+
+_STORED = re.compile(r"dane1 ([0-9a-f]{64}) (/\S+)\Z")
+
+
+def to_store(leaf_fingerprint: str, path: str) -> str:
+    """What an accepted session keeps for its resumption: which certificate it was for, and where that stands."""
+    return f"dane1 {leaf_fingerprint} {path}"
+
+
+def read_resumed(stored: str, *, directory: str | None = None) -> bytes:
+    """The leaf certificate of a resumed session, from what `to_store` left with it.
+
+    A resumed handshake shows no certificate; the one of the full handshake is still in its session file, and the
+    decision is made on it anew (RFC 9190 section 5.7). Raises Refused: `resumption_data_missing` when the file is gone,
+    `resumption_data_invalid` for anything that does not verify.
+    """
+    match = _STORED.match(stored)
+    if not match:
+        raise Refused(ReasonCode.RESUMPTION_DATA_INVALID, f"the session carries {stored[:40]!r}, which is not ours")
+    fingerprint, path = match.groups()
+    try:
+        leaf = read_session_file(path, directory=directory)
+    except Refused as refusal:
+        gone = refusal.code is ReasonCode.SESSION_FILE_MISSING
+        code = ReasonCode.RESUMPTION_DATA_MISSING if gone else ReasonCode.RESUMPTION_DATA_INVALID
+        raise Refused(code, refusal.detail) from refusal
+    if hashlib.sha256(leaf).hexdigest() != fingerprint:
+        raise Refused(ReasonCode.RESUMPTION_DATA_INVALID, f"{path} holds another certificate than the session was for")
+    return leaf
 
 
 def read_session_file(path: str, *, directory: str | None = None) -> bytes:

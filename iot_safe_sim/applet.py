@@ -108,6 +108,11 @@ class Applet:
             self.last_detail = str(error)
             log.error("key_store_failed", error=str(error))
             response = Response(b"", StatusWord.UNKNOWN_ERROR)
+        except Exception as error:
+            # A defect here: refuse this command and go on serving. The fuzz tests count these as failures.
+            self.last_detail = f"internal error: {type(error).__name__}"
+            log.exception("internal_error", command_header=raw[:4].hex())
+            response = Response(b"", StatusWord.UNKNOWN_ERROR)
         return response.to_bytes()
 
     def commit(self, store: Store) -> None:

@@ -160,7 +160,11 @@ class CardTlsSocket:
         """Send everything."""
         for start in range(0, len(data), 16384):
             part = bytes(data[start : start + 16384])
-            self._check(self._openssl.ssl.SSL_write(self._ssl, part, len(part)), "sending")
+            sent = self._openssl.ssl.SSL_write(self._ssl, part, len(part))
+            if sent <= 0:
+                # A server that refuses the client's certificate says so and closes: read what it said.
+                self._openssl.ssl.SSL_read(self._ssl, ctypes.create_string_buffer(1), 1)
+            self._check(sent, "sending")
 
     def recv(self, size: int) -> bytes:
         """Up to `size` bytes; empty when the server has closed the connection."""

@@ -30,6 +30,9 @@ _DEFAULTS = Layout(raddb=Path("/etc/freeradius/3.0"))
 )
 @click.option("--user", default=_DEFAULTS.user, show_default=True, help="The user that the server runs as.")
 @click.option("--keep-default", is_flag=True, help="Leave the stock sites enabled; give ours other ports by hand.")
+@click.option(
+    "--resumption", is_flag=True, help="Let devices resume TLS sessions; each time the decision is made anew."
+)
 @click.option("--check/--no-check", "check", default=True, help="Let the server check its configuration afterwards.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed and put back what it displaced.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -42,6 +45,7 @@ def install(
     server_certificate: Path,
     user: str,
     keep_default: bool,
+    resumption: bool,
     check: bool,
     uninstall: bool,
     dry_run: bool,
@@ -65,6 +69,7 @@ def install(
         server_certificate=server_certificate.absolute(),
         user=user,
         keep_default=keep_default,
+        resumption=resumption,
     )
     try:
         installer = Installer(layout, dry_run=dry_run)

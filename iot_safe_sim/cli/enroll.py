@@ -104,6 +104,13 @@ def _read(path: Path) -> str:
 @click.option(
     "--dns-timeout", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds to wait for it."
 )
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds to go on asking a registry that has accepted the request and not issued yet.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object (a fleet: one a line).")
 def enroll(
     state: Path | None,
@@ -125,6 +132,7 @@ def enroll(
     resolver: str,
     no_wait_dns: bool,
     dns_timeout: float,
+    patience: float,
     as_json: bool,
 ) -> None:
     """Enroll the device: a key on the card, a certificate from the registry, and the DNS vouching for it.
@@ -153,7 +161,7 @@ def enroll(
             return
         source = None if renew else _Source(bundle, registry, token, name, ca, domain).read()
         with _card(state, port, key_store) as client:
-            enrollment = Enrollment(client, wait, progress=_report)
+            enrollment = Enrollment(client, wait, progress=_report, patience=patience)
             if source is None:
                 days = None if within is None else timedelta(days=within)
                 result = enrollment.renew(within=days, new_key=new_key)

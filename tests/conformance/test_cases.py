@@ -12,9 +12,10 @@ from dane_radius.certificate import candidate_names, parse_leaf
 from dane_radius.decision import Decision, Prepared, conclude, prepare
 from dane_radius.names import identity_domain
 from dane_radius.reasons import ReasonCode
-from dane_radius.tlsa import TlsaRecord, association
+from dane_radius.tlsa import TlsaRecord, association, first_match, select
 from policy import Grant, Policy, RequestFacts, Rule, Strength
-from tests.conformance.cases import CASES, CHAINS, Case
+from tests.conformance import gnutls
+from tests.conformance.cases import CASES, CHAINS, GNUTLS_DIFFERENCES, Case
 from tests.conformance.openssl import Judgement, judge
 from tests.conformance.world import NOW, Spec, anchor, build
 from tests.harness.pki import Identity
@@ -113,3 +114,18 @@ def test_openssl_agrees_or_the_difference_is_explained(case: Case) -> None:
 @pytest.mark.parametrize("case", [c for c in CASES if c.expect == "tlsa_unusable"], ids=lambda case: str(case.id))
 def test_openssl_finds_the_same_records_unusable(case: Case) -> None:
     assert openssl(case).usable == 0
+
+
+END_ENTITY = [case for case in CASES if all(text[:2] in ("1 ", "3 ") for text in case.records.split("; "))]
+
+
+@pytest.mark.parametrize("case", END_ENTITY, ids=lambda case: str(case.id))
+def test_gnutls_finds_the_same_match_or_the_difference_is_explained(case: Case) -> None:
+    leaf = parse_leaf(chain(case.chain)["leaf"].der)
+    ours = first_match(select(records(case)).usable, leaf.der, leaf.spki) is not None
+    assert (gnutls.matches([leaf.der], records(case)) != ours) is (case.id in GNUTLS_DIFFERENCES)
+
+
+def test_every_explained_difference_is_a_case() -> None:
+    assert set(GNUTLS_DIFFERENCES) <= {case.id for case in END_ENTITY}
+    assert len(END_ENTITY) > 100

@@ -46,6 +46,7 @@ class FreeRadius:
     tls_max_version: str = "1.3"
     accounting: str = "none"
     hint_socket: Path | None = None
+    resumption: bool = False
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +116,7 @@ class FreeRadius:
             hint_socket=self.hint_socket,
             accounting=self.accounting,
             accounting_db=self.accounting_db,
+            resumption=self.resumption,
         )
 
     def prepare(self) -> None:

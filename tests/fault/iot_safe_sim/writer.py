@@ -18,6 +18,8 @@ def main(state: Path, key_store: str) -> None:
             number += 1
             client.write_file(b"\x33", str(number).encode())
             print(f"file {number}", flush=True)
+            # What a killed run left there belongs to a key that is about to go.
+            client.write_file(layout.PENDING_CERTIFICATE, b"")
             public = client.create_key(layout.PENDING_KEY)
             print(f"pending {public.hex()}", flush=True)
             client.write_file(layout.PENDING_CERTIFICATE, public)

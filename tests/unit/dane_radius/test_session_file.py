@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dane_radius import der
 from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.session_file import MAX_SESSION_OCTETS, leaf_from_session, read_session_file
+from dane_radius.session_file import MAX_SESSION_OCTETS, leaf_from_session, read_resumed, read_session_file, to_store
 from tests.conformance.world import build, ca, leaf
 from tests.harness.pki import Identity, authority, self_signed
 from tests.harness.tls_session import TLS_1_2, TLS_1_3, server_session
@@ -183,3 +183,57 @@ def test_a_fifo_keeps_nobody_waiting(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         read_session_file(str(tmp_path / "abc.asn1"))
     assert caught.value.code is ReasonCode.SESSION_FILE_MALFORMED
+
+
+# --- resumption ------------------------------------------------------------------------------------------------------
+
+
+def test_a_resumed_session_gives_the_leaf_of_the_full_handshake(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert read_resumed(to_store(DEVICE.fingerprint, path), directory=str(tmp_path)) == DEVICE.der
+
+
+def test_a_session_file_that_is_gone_resumes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        read_resumed(to_store(DEVICE.fingerprint, str(tmp_path / "gone.asn1")), directory=str(tmp_path))
+    assert caught.value.code is ReasonCode.RESUMPTION_DATA_MISSING
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "",
+        "dane1",
+        "dane2 {fingerprint} {path}",
+        "dane1 {fingerprint} {path} ",
+        "dane1 {fingerprint} {path}\n",
+        "dane1 {fingerprint}  {path}",
+        "dane1 {fingerprint} abc.asn1",
+        "dane1 {fingerprint} {folder}/../abc.asn1",
+        "dane1 {fingerprint} {folder}/..",
+        "dane1 {fingerprint} /etc/passwd",
+        "dane1 {FINGERPRINT} {path}",
+        "dane1 {zeros} {path}",
+        "dane1 ab {path}",
+        "user-defined policy",
+    ],
+)
+def test_stored_data_that_does_not_verify(tmp_path: Path, stored: str) -> None:
+    text = stored.format(
+        fingerprint=DEVICE.fingerprint,
+        FINGERPRINT=DEVICE.fingerprint.upper(),
+        zeros="0" * 64,
+        path=saved(tmp_path),
+        folder=tmp_path,
+    )
+    with pytest.raises(Refused) as caught:
+        read_resumed(text, directory=str(tmp_path))
+    assert caught.value.code is ReasonCode.RESUMPTION_DATA_INVALID
+
+
+@pytest.mark.parametrize("data", [b"garbage", session(), session(SERVER.der)])
+def test_a_session_file_with_something_else_in_it(tmp_path: Path, data: bytes) -> None:
+    path = saved(tmp_path, data)
+    with pytest.raises(Refused) as caught:
+        read_resumed(to_store(DEVICE.fingerprint, path), directory=str(tmp_path))
+    assert caught.value.code is ReasonCode.RESUMPTION_DATA_INVALID
