@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from dane_radius.config import ConfigError
 from dane_radius.hint import Hinter, HintLimits, HintResult, claimed_name
 from dane_radius.limits import RateLimiter, RecentlySeen
 from policy import parse_policy
+from tests.harness.deploy import REPOSITORY
 from tests.harness.trust_sync import WebServer
 from tests.unit.trust_sync.nas import Nas
 from trust_sync.config import Config, NasConfig, check, read_secret
@@ -407,3 +410,19 @@ async def test_an_address_instead_of_a_name_is_refused(host: str) -> None:
     with pytest.raises(FetchFailed) as caught:
         await fetcher.get(host, "/")
     assert caught.value.problem is FetchProblem.ADDRESS_REFUSED
+
+
+def test_the_documented_configuration_is_a_good_one() -> None:
+    text = (REPOSITORY / "docs" / "trust-sync.md").read_text().split("```toml\n")[1].split("```")[0]
+    config = check(tomllib.loads(text), "docs/trust-sync.md")
+    assert config.registry[0].domains == ["example.net"]
+    # What stands there behind a # is the default, where it is a value at all.
+    section = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[] ").split("]")[0]
+        match = re.match(r"# (\w+) = ([^#]+?)\s*(#.*)?$", line)
+        if not match or match[1] in ("ca_file", "control_socket"):
+            continue
+        part: Any = {"registry": config.registry, "nas": config.nas}.get(section, [getattr(config, section, None)])[0]
+        assert getattr(part, match[1]) == tomllib.loads(f"x = {match[2]}")["x"], line
