@@ -66,5 +66,9 @@ class DecisionReporter:
     def _drain(self) -> None:
         while self._waiting:
             entry = self._waiting.popleft()
-            self._metrics.count(entry.decision, entry.seconds)
-            log_decision(self._logger, entry.decision, at=entry.at, seconds=entry.seconds, request=entry.request)
+            try:
+                self._metrics.count(entry.decision, entry.seconds)
+                log_decision(self._logger, entry.decision, at=entry.at, seconds=entry.seconds, request=entry.request)
+            except Exception:
+                # One line that cannot be written must not end all reporting.
+                self._metrics.unlogged.inc()
