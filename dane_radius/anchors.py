@@ -176,6 +176,8 @@ class AnchorDirectory:
         self._records: dict[str, AnchorRecord] = {}
         self._by_domain: dict[str, tuple[AnchorRecord, ...]] = {}
         self._certificates: dict[str, bytes] = {}
+        # Every domain that some anchor may vouch for; None: not gathered since the last change.
+        self._remits: frozenset[str] | None = None
         self._version = (-1, -1, -1)
         self._offset = 0
         self._tail = b""
@@ -225,7 +227,7 @@ class AnchorDirectory:
             self._tail = file.read(self._offset - file.tell())
         changed = records != self._records
         self._records = records
-        self._by_domain = {}
+        self._by_domain, self._remits = {}, None
         self._certificates = {k: v for k, v in self._certificates.items() if k in records}
         self.last_error = None
         return changed
@@ -238,7 +240,20 @@ class AnchorDirectory:
 
     def _reset(self) -> None:
         self._records, self._by_domain, self._certificates = {}, {}, {}
+        self._remits = None
         self._version, self._offset, self._tail = (-1, -1, -1), 0, b""
+
+    def holds(self, name: str) -> bool:
+        """Whether an anchor is held for a name: one that may vouch for its identity domain, or its own certificate."""
+        with self._lock:
+            if self._remits is None:
+                self._remits = frozenset(domain for record in self._records.values() for domain in record.domains)
+            domain = identity_domain(name)
+            while domain:
+                if domain in self._remits:
+                    return True
+                domain = domain.partition(".")[2]
+            return name in self._remits
 
     def for_name(self, name: str) -> Sequence[Anchor]:
         """The anchors that may vouch for a normalized device name, with their certificates."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dane_radius.cache import CacheLimits
+from dane_radius.hint import HintLimits
 from dane_radius.resolver import DEFAULT_RETRANSMIT_SECONDS, LoopbackResolver, Resolver, TlsResolver
 
 DEFAULT_CONFIG = "/etc/dane-radius/dane-radius.toml"
@@ -98,6 +99,23 @@ class MetricsConfig(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 9812
 
 
+class HintConfig(_Section):
+    """Where `trust_sync` takes hints about identities without an anchor; see `dane_radius.hint`. Off without a socket.
+
+    `wait`: seconds that the first packet of a conversation may wait for the anchor; 0: it never does.
+    """
+
+    socket: str | None = None
+    wait: Annotated[float, Field(ge=0, le=2)] = 0.3
+    rate: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    rate_per_domain: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    repeat: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    wait_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+    def limits(self) -> HintLimits:
+        return HintLimits(**self.model_dump(exclude={"socket"}))
+
+
 class LogConfig(_Section):
     """One line per decision. `destination`: a file, `stderr`, or `none`."""
 
@@ -115,6 +133,7 @@ class Config(_Section):
     resolver: ResolverConfig = ResolverConfig()
     cache: CacheConfig = CacheConfig()
     session: SessionConfig = SessionConfig()
+    hint: HintConfig = HintConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 

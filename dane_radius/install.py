@@ -36,12 +36,15 @@ _RADDB_FILES = (
     "mods-available/dane",
     "mods-available/dane_eap",
     "mods-available/dane_seen",
+    "mods-available/dane_sql",
     "sites-available/dane",
     "sites-available/dane-check",
     "policy.d/dane",
 )
 # Stock sites that listen on the same ports, or that need the stock eap module. Only links are removed, and put back.
 _DISPLACED = ("sites-enabled/default", "sites-enabled/inner-tunnel", "mods-enabled/eap")
+
+_HINT_SOCKET = "/run/trust-sync/trust-sync.sock"
 
 
 class InstallError(RuntimeError):
@@ -69,6 +72,11 @@ class Layout:
     keep_default: bool = False
     resumption: bool = False
     python_path: str = ""
+    # Where trust-sync takes hints about unknown identities; None: no hints.
+    hint_socket: Path | None = None
+    # "none", or "sqlite": live sessions in a database of our own, for trust-sync.
+    accounting: str = "none"
+    accounting_db: Path = Path("/var/lib/dane-radius/accounting/radacct.db")
 
     def values(self) -> dict[str, str]:
         """What stands for each `@name@` in the files."""
@@ -87,6 +95,8 @@ class Layout:
             "metrics_port": str(self.metrics_port),
             "auth_port": str(self.auth_port),
             "acct_port": str(self.acct_port),
+            "accounting_db": str(self.accounting_db),
+            "hint_socket": f'socket = "{self.hint_socket}"' if self.hint_socket else f'# socket = "{_HINT_SOCKET}"',
             "resumption": "true" if self.resumption else "false",
             "allow_session_resumption": "Yes" if self.resumption else "No",
             # As long as `lifetime` in mods-available/dane_eap, or until an abandoned handshake is surely over.
@@ -145,6 +155,8 @@ class Installer:
             self._user = pwd.getpwnam(layout.user)
         except KeyError as error:
             raise InstallError(f"user {layout.user!r} does not exist; is the freeradius package installed?") from error
+        if layout.accounting not in ("none", "sqlite"):
+            raise InstallError(f"accounting {layout.accounting!r}: none or sqlite is expected")
         self._manifest = self._load_manifest()
 
     @property
@@ -175,6 +187,9 @@ class Installer:
         self._make_folder(self._layout.session_dir, 0o700)
         for name, target in _ENABLED.items():
             self._link(self._layout.raddb / name, target)
+        if self._layout.accounting == "sqlite":
+            self._make_folder(self._layout.accounting_db.parent, 0o750)
+            self._link(self._layout.raddb / "mods-enabled/dane_sql", "../mods-available/dane_sql")
         if not self._layout.keep_default:
             for name in _DISPLACED:
                 self._displace(name)
@@ -249,7 +264,7 @@ class Installer:
     def _make(self, path: Path, mode: int) -> None:
         path.mkdir(parents=True)
         path.chmod(mode)
-        if path == self._layout.session_dir and os.geteuid() == 0:
+        if path in (self._layout.session_dir, self._layout.accounting_db.parent) and os.geteuid() == 0:
             os.chown(path, self._user.pw_uid, self._user.pw_gid)
         else:
             self._own(path)

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from dane_radius import __version__
 from dane_radius.decision import Decision
+from dane_radius.hint import HintResult
 from dane_radius.reasons import ReasonCode, Verdict
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        for hint_result in HintResult:
+            self.hints.labels(hint_result)
         info = Gauge("dane_radius_build_info", "Version of the module.", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
 

@@ -107,8 +107,18 @@ def detach(_: Any) -> int:
     return RLM_MODULE_OK
 
 
-def authorize(_: Any) -> int:
-    """The outer server, on the EAP identity. Decides nothing: that is unauthenticated (RFC 9190 section 5.6)."""
+def authorize(lists: Any) -> int:
+    """The outer server, on the EAP identity: make sure that the trust anchor that it will need is looked for.
+
+    Decides nothing: the identity is unauthenticated (RFC 9190 section 5.6).
+    """
+    try:
+        service = _service
+        identity = _pairs(lists, "request").get("User-Name")
+        if service is not None and identity:
+            service.hint(identity)
+    except Exception:
+        _radlog(_L_ERR, traceback.format_exc())
     return RLM_MODULE_NOOP
 
 

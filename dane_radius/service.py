@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -18,12 +18,13 @@ from typing import Any
 from prometheus_client import start_http_server
 
 from dane_radius import __version__
-from dane_radius.anchors import AnchorDirectory
+from dane_radius.anchors import Anchor, AnchorDirectory
 from dane_radius.cache import AnswerCache
 from dane_radius.certificate import parse_leaf
 from dane_radius.config import Config, ConfigError, read_cui_key
 from dane_radius.control import ControlServer
 from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse
+from dane_radius.hint import Hinter, HintResult
 from dane_radius.log import Logger, open_log
 from dane_radius.lookups import Lookups, WaitBudget
 from dane_radius.metrics import Metrics
@@ -67,6 +68,8 @@ class Service:
         self._looked_ahead: OrderedDict[str, Prepared] = OrderedDict()
         self.metrics.watch_cache(self.cache)
         self.anchors = AnchorDirectory(config.anchors)
+        hint = config.hint
+        self.hinter = Hinter(hint.socket, hint.limits(), self.anchors.holds) if hint.socket else None
         self._clock = clock
         try:
             self.log, self._log_file = open_log(config.log)
@@ -180,8 +183,22 @@ class Service:
         if isinstance(prepared, Decision):
             return prepared
         answer, cached = self.lookups.lookup(prepared.name)
-        anchors = self.anchors.for_name(prepared.name) if needs_anchors(answer) else ()
+        anchors = self._anchors(prepared.name) if needs_anchors(answer) else ()
         return conclude(prepared, answer, anchors, self._clock(), cached=cached, cui_key=self.cui_key)
+
+    def _anchors(self, name: str) -> Sequence[Anchor]:
+        """The anchors for a name, as they are now: one may just have been removed, or found for this very device."""
+        self.anchors.refresh()
+        return self.anchors.for_name(name)
+
+    def hint(self, identity: str) -> None:
+        """Tell trust-sync about an EAP identity whose anchor is not held. Decides nothing."""
+        if self.hinter is None:
+            return
+        result = self.hinter.hint(identity, self.policies.current)
+        self.metrics.hints.labels(result).inc()
+        if result in (HintResult.FOUND, HintResult.KNOWN):
+            self.anchors.refresh()
 
     def _policy_changed(self, outcome: Policy | PolicyError) -> None:
         if isinstance(outcome, PolicyError):
@@ -205,8 +222,8 @@ class Service:
 
     def _tidy(self, *, sweep: bool) -> None:
         self.policies.refresh()
-        if self.anchors.refresh():
-            self.metrics.anchors.set(len(self.anchors))
+        self.anchors.refresh()
+        self.metrics.anchors.set(len(self.anchors))
         if self.anchors.last_error != self._anchor_error:
             self._anchor_error = self.anchors.last_error
             if self._anchor_error:

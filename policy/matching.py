@@ -237,6 +237,20 @@ class Policy:
             if not dot:
                 return [self.rules[order] for order in sorted(found)]
 
+    def could_grant(self, name: str) -> bool:
+        """Whether there is any place where the name would get access, if the DNS vouches for it."""
+        for rule in self._rules_for(name):
+            if rule.grant is not None:
+                return True
+            if rule.networks is None:
+                # Denied everywhere: no later rule is ever looked at.
+                return False
+        return False
+
+    def allows_pkix_cd(self, name: str) -> bool:
+        """Whether any rule for this name opts in to TLSA usage 4."""
+        return any(rule.allow_pkix_cd for rule in self._rules_for(name))
+
     def selects(self, name: str) -> bool:
         """Whether any rule speaks about this name, wherever it asks."""
         return bool(self._rules_for(name))

@@ -44,6 +44,8 @@ class FreeRadius:
     threads: int | None = None
     daemon: Daemon | None = None
     tls_max_version: str = "1.3"
+    accounting: str = "none"
+    hint_socket: Path | None = None
     resumption: bool = False
 
     def __post_init__(self) -> None:
@@ -85,6 +87,10 @@ class FreeRadius:
         return self.folder / "run" / "dane.sock"
 
     @property
+    def accounting_db(self) -> Path:
+        return self.folder / "accounting" / "radacct.db"
+
+    @property
     def server_ca_file(self) -> Path:
         return self.folder / "pki" / "server-ca.pem"
 
@@ -107,6 +113,9 @@ class FreeRadius:
             auth_port=self.auth_port,
             acct_port=self.acct_port,
             python_path=self.python_path or "",
+            hint_socket=self.hint_socket,
+            accounting=self.accounting,
+            accounting_db=self.accounting_db,
             resumption=self.resumption,
         )
 

@@ -1,0 +1,97 @@
+"""The whole way: a real registry enrolls and revokes; a real switch port lets the device in, and out again."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.harness.eap import write_peer_config
+from tests.harness.freeradius import SECRET, FreeRadius
+from tests.harness.pki import Identity
+from tests.harness.process import wait_for
+from tests.harness.trust_sync import TrustSync
+from tests.harness.unbound import Unbound
+from tests.harness.wired import Wire
+from tests.integration.iot_registry.parts import Registry
+
+pytestmark = pytest.mark.daemons
+
+ZONE = "home.example"
+POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{ZONE}'], grant: {{vlan: 1}}}}\n"
+
+
+def enroll(registry: Registry, label: str) -> tuple[str, Identity]:
+    """A device with a key of its own and a certificate over EST."""
+    name, bundle = registry.add(label)
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    csr = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False).sign(
+        key, hashes.SHA256()
+    )
+    answer = registry.enroll(bundle, base64.b64encode(csr.public_bytes(serialization.Encoding.DER)))
+    assert answer.status == 200, answer.body
+    return name, Identity(answer.certificates()[0], key)
+
+
+def trust_anchor(registry: Registry) -> str:
+    answer = registry.knot.ask(ZONE, "DNSKEY")
+    return "".join(f"{ZONE}. IN DNSKEY {r.to_text()}\n" for rrset in answer.answer for r in rrset if r.flags == 257)
+
+
+def test_from_enrollment_to_revocation() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="whole-test-"))
+    folder.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        registry = stack.enter_context(Registry(folder / "registry", options={"publication": {"ttl": 60}}).running())
+        stubs = {ZONE: ("127.0.0.1", registry.dns_port)}
+        unbound = stack.enter_context(Unbound(folder / "unbound", stubs, trust_anchor(registry)))
+        radius = FreeRadius(folder / "radius", unbound.port, POLICY, accounting="sqlite")
+        wire = Wire(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
+        radius.prepare()
+        clients = radius.raddb / "clients.conf"
+        client = f"client wire {{\n\tipaddr = {wire.nas_address}\n\tsecret = {SECRET}\n}}\n"
+        clients.write_text(clients.read_text() + client)
+        stack.enter_context(radius)
+        stack.enter_context(wire)
+        key_file = folder / "api.key"
+        key_file.write_text(registry.key("feed:read"))
+        key_file.chmod(0o600)
+        sync = stack.enter_context(
+            TrustSync(
+                folder / "sync",
+                radius.config_file,
+                f"[[registry]]\nname = 'home'\nurl = '{registry.url}'\ndomains = ['{ZONE}']\n"
+                f"api_key_file = '{key_file}'\nca_file = '{registry.anchor}'\n"
+                f"[[nas]]\naddress = '{wire.nas_address}'\nsecret = '{wire.das_secret}'\n"
+                f"[sessions]\ndatabase = 'sqlite:///{radius.accounting_db}'\npoll = 0.2\n"
+                f"[unbound]\ncontrol_socket = '{unbound.control_socket}'\n",
+            )
+        )
+        wait_for(lambda: sync.status()["anchor_count"] >= 1, "the registry's CA")
+        name, device = enroll(registry, "cam1")
+        wait_for(lambda: registry.knot.tlsa(name), "the record")
+        peer = write_peer_config(
+            folder / "peers", device, identity=f"anonymous@{ZONE}", server_ca=radius.server_ca_file, name="cam1"
+        )
+        peer.write_text(f"ctrl_interface={folder}/wpa\nap_scan=0\n" + peer.read_text())
+        with wire.plug_in(peer, "cam1"):
+            wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
+            before = wire.disconnections()
+            began = time.monotonic()
+            registry.revoke(name)
+            answered = time.monotonic() - began
+            wait_for(lambda: wire.disconnections() > before, "hostapd to end the session", timeout=20, interval=0.005)
+            ended = time.monotonic() - began
+            print(f"revocation: registry {answered:.3f} s, disconnect {ended:.3f} s, TTL 60 s")
+            wait_for(lambda: sync.events("session over"), "the worker to know")
+            assert sync.events("session over")[-1]["cause"] == "absent"

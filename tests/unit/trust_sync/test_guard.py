@@ -1,0 +1,222 @@
+"""Sessions under guard, with a NAS on a loopback port, accounting in SQLite, and answers that a test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from dane_radius.answers import Absence, Answer, Secure, SecureAbsent, Unavailable
+from dane_radius.config import LogConfig
+from dane_radius.log import open_log
+from dane_radius.tlsa import TlsaRecord
+from policy import parse_policy
+from tests.unit.trust_sync.nas import Nas
+from trust_sync.config import check
+from trust_sync.guard import Guard
+from trust_sync.lookup import Lookup
+from trust_sync.metrics import Metrics
+from trust_sync.sessions import open_sessions
+from trust_sync.standing import Trigger
+from trust_sync.state import State
+
+SCHEMA = Path("/etc/freeradius/3.0/mods-config/sql/main/sqlite/schema.sql")
+NAME = "a1._device.example.net"
+ONE, TWO = TlsaRecord(3, 1, 1, b"1" * 32), TlsaRecord(3, 1, 1, b"2" * 32)
+GONE = SecureAbsent(Absence.NXDOMAIN, 60)
+
+
+class Answers:
+    """What the DNS says; each look takes the next one, and the last one stays."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def tlsa(self, name: str) -> Answer:
+        assert name == NAME
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class Setting:
+    """A guard whose clock a test moves."""
+
+    def __init__(self, folder: Path, nas: Nas, *answers: Answer, coa: bool = False, state: State | None = None) -> None:
+        self.database, self.now, self.answers = folder / "radacct.db", 1_700_000_000.0, Answers(*answers)
+        self.state = state or State()
+        config = check(
+            {
+                "nas": [{"address": "127.0.0.0/8", "secret": "s", "port": nas.port, "coa": coa}],
+                "sessions": {"database": f"sqlite:///{self.database}", "poll": 1.0},
+                "disconnect": {"timeout": 0.05, "tries": 1, "retry_min": 5.0, "retry_max": 40.0, "give_up": 100.0},
+            },
+            "test",
+        )
+        log, _ = open_log(LogConfig(destination="none"))
+        self.metrics = Metrics([])
+        if not self.database.exists():
+            self.sql(SCHEMA.read_text())
+        self.guard = Guard(
+            config,
+            None,
+            self.state,
+            open_sessions(config.sessions.database or ""),
+            cast(Lookup, self.answers),
+            self.metrics,
+            log,
+            lambda: self.now,
+        )
+
+    def sql(self, script: str) -> None:
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            connection.executescript(script)
+
+    def session(self, number: int = 1) -> None:
+        row = (f"S{number}", f"u{number}", NAME, "127.0.0.1", f"02-0{number}", "00-00-00-00-00-01:iot")
+        columns = "acctsessionid, acctuniqueid, username, nasipaddress, callingstationid, calledstationid"
+        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
+            # Fixed columns; the values are parameters.
+            connection.execute(f"INSERT INTO radacct ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+
+    async def step(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        await self.guard.step()
+        await self.guard.settle()
+
+    def count(self, result: str) -> float:
+        return self.metrics.registry.get_sample_value("trust_sync_disconnects_total", {"result": result}) or 0.0
+
+
+async def test_every_session_of_a_name_ends_at_its_nas(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE)
+        setting.session(1)
+        setting.session(2)
+        await setting.step()
+        assert nas.requests == []
+        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.guard.settle()
+        assert len(nas.requests) == 2
+        assert setting.count("ack") == 2
+        assert setting.state.pending == {}
+        # Accounting has not said so yet: nobody is asked twice.
+        await setting.step(61)
+        await setting.step(61)
+        assert len(nas.requests) == 2
+        # Much later there is still no word of its end: then it is.
+        await setting.step(400)
+        assert len(nas.requests) == 4
+
+
+async def test_an_outage_ends_nothing_and_a_rolled_key_is_noticed_after_it(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(
+            tmp_path, nas, Secure((ONE,), 10), Unavailable("down"), Unavailable("down"), Secure((TWO,), 10)
+        )
+        setting.session()
+        for _ in range(3):
+            await setting.step(11)
+        assert nas.requests == []
+        await setting.step(11)
+        assert len(nas.requests) == 1
+
+
+async def test_a_rolled_key_is_noticed_over_a_restart(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        first = Setting(tmp_path, nas, Secure((ONE,), 10))
+        first.session()
+        await first.step()
+        second = Setting(tmp_path, nas, Secure((TWO,), 10), state=State.from_json(first.state.to_json()))
+        await second.step()
+        assert len(nas.requests) == 1
+
+
+async def test_a_silent_nas_is_asked_again_until_the_end_and_then_given_up_loudly(tmp_path: Path) -> None:
+    with Nas([None], drop=999) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        setting.session()
+        await setting.step()
+        (pending,) = setting.state.pending.values()
+        assert (pending.attempts, pending.last_reply.partition(":")[0]) == (1, "silent")
+        waits = []
+        while setting.state.pending:
+            (pending,) = setting.state.pending.values()
+            waits.append(round(pending.due - setting.now))
+            await setting.step(pending.due - setting.now)
+        assert waits == [5, 10, 20, 40, 40]
+        assert setting.count("silent") == 6
+
+
+async def test_a_session_that_accounting_ends_is_not_asked_for_any_more(tmp_path: Path) -> None:
+    with Nas([None], drop=999) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        setting.session()
+        await setting.step()
+        asked = len(nas.requests)
+        setting.sql("UPDATE radacct SET acctstoptime = '2026-01-01 00:00:00'")
+        await setting.step(6)
+        assert len(nas.requests) == asked
+        assert setting.state.pending == {}
+
+
+async def test_accounting_that_cannot_be_read_is_said_so_and_asked_again(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        setting.database.rename(tmp_path / "away.db")
+        await setting.step()
+        assert setting.guard.sessions_error
+        (tmp_path / "away.db").rename(setting.database)
+        setting.session()
+        await setting.step(2)
+        assert setting.guard.sessions_error is None
+        assert len(nas.requests) == 1
+
+
+async def test_a_change_during_a_look_is_not_lost(tmp_path: Path) -> None:
+    """The answer that was on its way is older than the change: it is thrown away, and the name is looked up again."""
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 3600), GONE)
+        setting.session()
+        await setting.guard.step()
+        # The look is on its way now.
+        await asyncio.sleep(0)
+        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.guard.settle()
+        await setting.step()
+        assert setting.answers.asked == 2
+        assert len(nas.requests) == 1
+
+
+def policy(grant: str) -> bytes:
+    return f"version: 1\nrules:\n  - {{name: all, identity: ['**.example.net'], {grant}}}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("grant", "coa", "replies", "codes"),
+    [
+        ("grant: {vlan: 1}", False, [None], []),
+        ("grant: {vlan: 2}", False, [None], [40]),
+        ("deny: true", True, [None], [40]),
+        ("grant: {vlan: 2}", True, [None], [43]),
+        ("grant: {vlan: 2, filter_id: x}", True, [None], [40]),
+        # A NAS that said that it could, and cannot (hostapd: 402 or 405).
+        ("grant: {vlan: 2}", True, [405, None], [43, 40]),
+    ],
+)
+async def test_a_changed_policy_moves_or_ends_sessions(
+    tmp_path: Path, grant: str, coa: bool, replies: list[int | None], codes: list[int]
+) -> None:
+    with Nas(replies) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), coa=coa)
+        setting.session()
+        await setting.step()
+        await setting.guard.policy_changed(parse_policy(policy("grant: {vlan: 1}")), parse_policy(policy(grant)))
+        await setting.guard.settle()
+        assert [request[0] for request in nas.requests] == codes
+        assert setting.state.pending == {}

@@ -1,0 +1,270 @@
+"""The worker's configuration: one TOML file, checked when it is loaded.
+
+Where policy, anchors, resolver and the module's control socket are is read from the module's own file, so that the two
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dane_radius.config import DEFAULT_CONFIG as MODULE_CONFIG
+from dane_radius.config import Config as ModuleConfig
+from dane_radius.config import ConfigError, LogConfig, load_config
+from dane_radius.names import is_within
+
+DEFAULT_CONFIG = "/etc/dane-radius/trust-sync.toml"
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+__all__ = ["Config", "ConfigError", "load"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _network(text: str) -> IpNetwork:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: an IP address or network is expected ({error})") from error
+
+
+class RegistryConfig(_Section):
+    """An IoT registry whose change feed is followed. `domains`: what it may speak for, and nothing else."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    url: str
+    api_key_file: str
+    domains: Annotated[list[str], Field(min_length=1)]
+    ca_file: str | None = None
+    # Seconds that one long poll may wait for a change.
+    wait: Annotated[int, Field(ge=1, le=60)] = 25
+    # Seconds after which the whole state is compared again, feed or not.
+    resync: Annotated[int, Field(ge=60, le=604_800)] = 86_400
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme != "https" or not parts.hostname or parts.query or parts.username:
+            raise ValueError("an https:// URL without user and query is expected")
+        return value.rstrip("/")
+
+    @field_validator("domains")
+    @classmethod
+    def _normal(cls, value: list[str]) -> list[str]:
+        for domain in value:
+            if domain != domain.lower().strip(".") or "." not in domain:
+                raise ValueError(f"{domain!r}: lower case, no dot at the ends, and at least two labels are expected")
+        return value
+
+    def speaks_for(self, domain: str) -> bool:
+        return any(is_within(domain, own) for own in self.domains)
+
+
+class DiscoveryConfig(_Section):
+    """Just-in-time discovery. Times are seconds. The hint that starts it is unauthenticated: everything is bounded."""
+
+    enabled: bool = True
+    # One discovery, DNS and HTTPS together.
+    timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    max_octets: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
+    # Discoveries that may start per second, in all and for one identity domain, and that may run at once.
+    rate: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    rate_per_domain: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    concurrent: Annotated[int, Field(ge=1, le=256)] = 8
+    concurrent_per_domain: Annotated[int, Field(ge=1, le=64)] = 2
+    # How long a failure is remembered, for a name and for a URL.
+    negative_ttl: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    # Anchors that one identity domain may have from discovery.
+    max_anchors_per_domain: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    # Names whose anchors are looked after.
+    max_names: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    # How often what was found is looked at again: by TTL and Cache-Control, within these bounds.
+    refresh_min: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    refresh_max: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
+    # Networks that may be connected to although they are not public.
+    allow_networks: list[str] = []
+    port: Annotated[int, Field(ge=1, le=65535)] = 443
+    ca_file: str | None = None
+
+    @field_validator("allow_networks")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for text in value:
+            _network(text)
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DiscoveryConfig:
+        if self.refresh_min > self.refresh_max:
+            raise ValueError(f"refresh_min {self.refresh_min:g} is more than refresh_max {self.refresh_max:g}")
+        return self
+
+    @cached_property
+    def allowed(self) -> tuple[IpNetwork, ...]:
+        return tuple(_network(text) for text in self.allow_networks)
+
+
+class SessionsConfig(_Section):
+    """Where live sessions are: FreeRADIUS's `radacct` table. Without `database`, nobody is ever disconnected."""
+
+    database: str | None = None
+    # Seconds between looks at the table for names that nobody watches yet.
+    poll: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    # A name with live sessions is looked up again when its TTL ends, but not more often than this.
+    recheck_min: Annotated[float, Field(ge=0.5, le=86_400)] = 5.0
+    # NASes and their secrets from the `nas` table of the same database, besides the [[nas]] entries.
+    nas_table: bool = False
+
+    @field_validator("database")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("sqlite", "postgresql"):
+            raise ValueError("sqlite:///PATH or postgresql://... is expected")
+        return value
+
+
+class NasConfig(_Section):
+    """A NAS, or a network of them, that takes Disconnect-Requests (RFC 5176)."""
+
+    address: str
+    secret: str | None = None
+    secret_file: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 3799
+    # The NAS changes a VLAN by CoA-Request. hostapd does not: its sessions are ended instead.
+    coa: bool = False
+
+    @model_validator(mode="after")
+    def _has_secret(self) -> NasConfig:
+        _network(self.address)
+        if (self.secret is None) == (self.secret_file is None):
+            raise ValueError("either secret or secret_file is expected")
+        return self
+
+    @property
+    def network(self) -> IpNetwork:
+        return _network(self.address)
+
+
+class DisconnectConfig(_Section):
+    """How Disconnect-Requests are sent. Times are seconds."""
+
+    timeout: Annotated[float, Field(gt=0, le=30)] = 1.0
+    # Transmissions of one request, same identifier, before the NAS counts as silent.
+    tries: Annotated[int, Field(ge=1, le=10)] = 3
+    # After that, a new request after these bounds, doubling, until the session is over or `give_up` has passed.
+    retry_min: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    retry_max: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    give_up: Annotated[float, Field(gt=0, le=604_800)] = 86_400.0
+
+
+class UnboundConfig(_Section):
+    """Unbound's control socket, to make it forget a name. Without it, answers live until their TTL ends."""
+
+    control_socket: str | None = None
+
+
+class MetricsConfig(_Section):
+    """Where Prometheus scrapes. `port` 0: no listener."""
+
+    address: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9813
+
+
+class WorkerLogConfig(_Section):
+    """`destination`: a file, `stderr`, or `none`."""
+
+    destination: str = "stderr"
+    format: Literal["json", "text"] = "json"
+
+    def for_module(self) -> LogConfig:
+        return LogConfig(destination=self.destination, format=self.format)
+
+
+class Config(_Section):
+    """Everything that the worker can be told."""
+
+    dane_radius: str = MODULE_CONFIG
+    state: str = "/var/lib/dane-radius/trust-sync/state.json"
+    socket: str = "/run/trust-sync/trust-sync.sock"
+    # Users, besides root and the worker's own, that may use the socket, given that its mode lets them.
+    socket_users: list[str] = ["freerad"]
+    registry: list[RegistryConfig] = []
+    discovery: DiscoveryConfig = DiscoveryConfig()
+    sessions: SessionsConfig = SessionsConfig()
+    nas: list[NasConfig] = []
+    disconnect: DisconnectConfig = DisconnectConfig()
+    unbound: UnboundConfig = UnboundConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: WorkerLogConfig = WorkerLogConfig()
+
+    @model_validator(mode="after")
+    def _registries_apart(self) -> Config:
+        seen: dict[str, str] = {}
+        for registry in self.registry:
+            if registry.name in {other.name for other in self.registry if other is not registry}:
+                raise ValueError(f"registry {registry.name!r} stands twice")
+            for domain in registry.domains:
+                for other, owner in seen.items():
+                    if is_within(domain, other) or is_within(other, domain):
+                        raise ValueError(f"registry {registry.name!r}: {domain} overlaps with {other} of {owner!r}")
+            seen.update(dict.fromkeys(registry.domains, registry.name))
+        return self
+
+
+def load(path: str | Path) -> tuple[Config, ModuleConfig]:
+    """The worker's configuration and the module's that it points to. Raises ConfigError."""
+    try:
+        data = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: octet {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    config = check(data, str(path))
+    return config, load_config(config.dane_radius)
+
+
+def check(data: dict[str, Any], source: str) -> Config:
+    """A configuration from parsed TOML. Raises ConfigError with `source` as the file's name."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{source}: {_problem(item)}" for item in error.errors())) from error
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if error["type"] == "missing":
+        return f"{key}: nothing found, this key is expected"
+    found = "" if error["type"] == "value_error" or "secret" in key else f"{error['input']!r} found; "
+    return f"{key}: {found}{message[:1].lower() + message[1:]}" if key else message
+
+
+def read_secret(path: str, what: str) -> str:
+    """A secret that stands alone in a file. Raises ConfigError, also if anybody can read it."""
+    try:
+        mode = os.stat(path).st_mode
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+    if mode & stat.S_IRWXO:
+        raise ConfigError(f"{what}: {path}: mode {stat.S_IMODE(mode):04o} lets everybody read it; 0640 is expected")
+    if not text:
+        raise ConfigError(f"{what}: {path} is empty")
+    return text

@@ -1,0 +1,54 @@
+"""The DNS, from the worker's event loop: TLSA through the module's own resolver, addresses through the same server."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import dns.exception
+import dns.nameserver
+import dns.resolver
+
+from dane_radius.answers import Answer
+from dane_radius.config import ResolverConfig
+
+_MAX_ADDRESSES = 8
+
+
+class Lookup:
+    """Lookups in a few threads of their own: however many names are asked for, no more than these wait."""
+
+    def __init__(self, config: ResolverConfig, threads: int = 8) -> None:
+        self._resolver = config.build()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="dns")
+        self._addresses = dns.resolver.Resolver(configure=False)
+        self._addresses.lifetime = config.timeout
+        if config.transport == "tls":
+            self._addresses.nameservers = [
+                dns.nameserver.DoTNameserver(
+                    config.address, config.port or 853, config.server_name, verify=config.ca_file or True
+                )
+            ]
+        else:
+            self._addresses.nameservers = [config.address]
+            self._addresses.port = config.port or 53
+
+    async def tlsa(self, name: str) -> Answer:
+        """The TLSA RRset of a normalized name. Never raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._resolver.lookup, name)
+
+    async def addresses(self, host: str) -> list[str]:
+        """IPv4 and IPv6 addresses of a host, at most a few; empty when there are none to be had."""
+        loop = asyncio.get_running_loop()
+        both = [loop.run_in_executor(self._threads, self._ask, host, kind) for kind in ("A", "AAAA")]
+        return [address for found in await asyncio.gather(*both) for address in found][:_MAX_ADDRESSES]
+
+    def _ask(self, host: str, kind: str) -> list[str]:
+        try:
+            answer = self._addresses.resolve(host + ".", kind, raise_on_no_answer=False, search=False)
+        except (dns.exception.DNSException, OSError):
+            return []
+        return [record.address for record in answer]
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
