@@ -96,6 +96,7 @@ class Layout:
             "auth_port": str(self.auth_port),
             "acct_port": str(self.acct_port),
             "accounting_db": str(self.accounting_db),
+            "hints": "yes" if self.hint_socket else "no",
             "hint_socket": f'socket = "{self.hint_socket}"' if self.hint_socket else f'# socket = "{_HINT_SOCKET}"',
             "resumption": "true" if self.resumption else "false",
             "allow_session_resumption": "Yes" if self.resumption else "No",

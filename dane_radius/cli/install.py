@@ -33,6 +33,14 @@ _DEFAULTS = Layout(raddb=Path("/etc/freeradius/3.0"))
 @click.option(
     "--resumption", is_flag=True, help="Let devices resume TLS sessions; each time the decision is made anew."
 )
+@click.option("--hint-socket", type=Path, help="Socket where trust-sync takes hints about unknown identities.")
+@click.option(
+    "--accounting",
+    type=click.Choice(["none", "sqlite"]),
+    default=_DEFAULTS.accounting,
+    show_default=True,
+    help="Keep live sessions in a radacct table, from which trust-sync disconnects revoked devices.",
+)
 @click.option("--check/--no-check", "check", default=True, help="Let the server check its configuration afterwards.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed and put back what it displaced.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -46,6 +54,8 @@ def install(
     user: str,
     keep_default: bool,
     resumption: bool,
+    hint_socket: Path | None,
+    accounting: str,
     check: bool,
     uninstall: bool,
     dry_run: bool,
@@ -70,6 +80,8 @@ def install(
         user=user,
         keep_default=keep_default,
         resumption=resumption,
+        hint_socket=hint_socket.absolute() if hint_socket else None,
+        accounting=accounting,
     )
     try:
         installer = Installer(layout, dry_run=dry_run)
