@@ -15,8 +15,6 @@ from dane_radius.decision import Decision
 from dane_radius.log import Logger, log_decision
 from dane_radius.metrics import Metrics
 
-# How often lines are written. The thread looks by itself: to wake it for each decision would cost more than the line.
-INTERVAL_SECONDS = 0.1
 # What may wait for a log that does not take it (a full or hanging disk), before further lines are counted as lost.
 MAX_WAITING = 100_000
 
@@ -31,7 +29,9 @@ class _Entry(NamedTuple):
 class DecisionReporter:
     """Takes decisions from any thread, and reports them from its own. Without `start`, `report` does it at once."""
 
-    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+    def __init__(self, logger: Logger, metrics: Metrics, interval: float = 0.5) -> None:
+        """`interval`: seconds between two writes. The thread is not woken for a line: that costs more than the line."""
+        self._interval = interval
         self._logger = logger
         self._metrics = metrics
         self._waiting: deque[_Entry] = deque()
@@ -59,7 +59,7 @@ class DecisionReporter:
             self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        while not self._stopping.wait(INTERVAL_SECONDS):
+        while not self._stopping.wait(self._interval):
             self._drain()
         self._drain()
 

@@ -24,6 +24,10 @@ def prefer_own_libraries(search_path: list[str], own: str) -> list[str]:
 
 sys.path[:] = prefer_own_libraries(sys.path, str(Path(__file__).resolve().parent.parent))
 
+# structlog draws pretty tracebacks with rich where it finds it: hundreds of modules that a server has no use for, and
+# that push more useful things out of the processor's caches.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: "not to be found", see importlib
+
 # Only now, with the search path in order.
 from dane_radius.rlm import authenticate, authorize, detach, instantiate, post_auth  # noqa: E402
 

@@ -75,7 +75,7 @@ class Service:
             self.log, self._log_file = open_log(config.log)
         except OSError as error:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
-        self.reporter = DecisionReporter(self.log, self.metrics)
+        self.reporter = DecisionReporter(self.log, self.metrics, config.log.interval)
         self._control: ControlServer | None = None
         self._stop = threading.Event()
         self._housekeeper: threading.Thread | None = None

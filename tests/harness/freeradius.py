@@ -47,6 +47,8 @@ class FreeRadius:
     accounting: str = "none"
     hint_socket: Path | None = None
     resumption: bool = False
+    log_interval: float = 0.05
+    log_every_login: bool = True
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +145,7 @@ class FreeRadius:
             )
         self.write_policy(self.policy)
         settings = self.config_file.read_text().replace("# timeout = 1.5", f"timeout = {self.dns_timeout}")
+        settings = settings.replace("# interval = 0.5", f"interval = {self.log_interval}")
         self.config_file.write_text(settings + self.config)
         for anchor in self.anchors:
             self.add_anchor(anchor)
@@ -161,7 +164,7 @@ class FreeRadius:
             "cleanup_delay": "1",
             "max_requests": "65536",
             "reject_delay": "0",
-            "auth": "yes",
+            "auth": "yes" if self.log_every_login else "no",
         }.items():
             text, count = re.subn(rf"^(\s*){key} = .*$", rf"\g<1>{key} = {value}", text, flags=re.MULTILINE)
             if count == 0:

@@ -143,12 +143,12 @@ def test_a_session_without_its_data_is_refused(
     resumer = Resumer(folder / f"damage-{abs(hash(request.node.name))}", dns)
     resumer.radius.prepare()
     site = resumer.radius.raddb / "sites-available" / "dane-check"
-    marker = "\t\tdane_drop_certificate_strings\n"
+    marker = "\t\tdane.authenticate {\n"
     text = site.read_text()
     assert marker in text
     # Only where something is resumed: the full handshake before must succeed.
     override = f"\t\tif (&Cached-Session-Policy) {{\n\t\t\tupdate request {{\n\t\t\t\t{damage}\n\t\t\t}}\n\t\t}}\n"
-    site.write_text(text.replace(marker, override + marker))
+    site.write_text(text.replace(marker, override + marker, 1))
     with resumer.radius:
         _, device = resumer.device()
         station, run, results = resumer.start(device, "1.2", 3)

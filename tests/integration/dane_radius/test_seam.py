@@ -53,7 +53,7 @@ def file_server(folder: Path, dns: tuple[Knot, Unbound], ca: Authority) -> Itera
     server.prepare()
     site = server.raddb / "sites-available" / "dane-check"
     text = site.read_text()
-    marker = "\t\tdane_drop_certificate_strings\n"
+    marker = "\t\tdane.authenticate {\n"
     assert marker in text
     override = (
         "\t\tif (&NAS-Identifier =~ /^file:(.*)$/) {\n\t\t\tupdate request {\n"
@@ -61,7 +61,7 @@ def file_server(folder: Path, dns: tuple[Knot, Unbound], ca: Authority) -> Itera
         '\t\tif (&NAS-Identifier == "nothing") {\n\t\t\tupdate request {\n'
         "\t\t\t\t&TLS-Cache-Filename !* ANY\n\t\t\t}\n\t\t}\n"
     )
-    site.write_text(text.replace(marker, override + marker))
+    site.write_text(text.replace(marker, override + marker, 1))
     with server:
         yield server
 
