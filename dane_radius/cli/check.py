@@ -18,10 +18,18 @@ from dane_radius.decision import Decision, Prepared, conclude, prepare, refuse
 from dane_radius.names import identity_domain
 from dane_radius.reasons import ReasonCode, Refused
 from dane_radius.service import utc_now
-from dane_radius.tlsa import TlsaRecord, association
+from dane_radius.tlsa import TlsaRecord, Usage, association
 from policy import Grant, Policy, PolicyError, RequestFacts, Rule, Strength, load_policy
 
-_PUBLISHING_HELPS = frozenset({ReasonCode.TLSA_ABSENT, ReasonCode.TLSA_MISMATCH, ReasonCode.TLSA_UNUSABLE})
+_PUBLISHING_HELPS = frozenset(
+    {
+        ReasonCode.TLSA_ABSENT,
+        ReasonCode.TLSA_MISMATCH,
+        ReasonCode.TLSA_UNUSABLE,
+        ReasonCode.CHAIN_INVALID,
+        ReasonCode.POLICY_STRENGTH,
+    }
+)
 
 
 class _AnyName(Policy):
@@ -87,9 +95,9 @@ def check(
     else:
         decision = _decide(leaf, policy, request, config, anchors, resolver, now)
     if as_json:
-        print_json({**decision.to_json(), "publish": _to_publish(decision, leaf)})
+        print_json({**decision.to_json(), "publish": _to_publish(decision, leaf, policy)})
     else:
-        _explain(decision, leaf, now)
+        _explain(decision, leaf, policy, now)
     sys.exit(0 if decision.accepted else REFUSED)
 
 
@@ -119,15 +127,20 @@ def _decide(
     return conclude(prepared, source.lookup(prepared.name), directory.for_name(prepared.name), now)
 
 
-def _to_publish(decision: Decision, leaf: Leaf | None) -> str | None:
-    """The one record that would make this certificate match, where a record is what is missing."""
+def _to_publish(decision: Decision, leaf: Leaf | None, policy: Policy) -> str | None:
+    """The one record that would let this certificate in, where a record is what is missing.
+
+    For the device's own key; where the rule requires a PKIX chain besides, of usage 1, which needs that chain, too.
+    """
     if leaf is None or decision.name is None or decision.reason not in _PUBLISHING_HELPS:
         return None
-    record = TlsaRecord(3, 1, 1, association(leaf.der, leaf.spki, 1, 1))
+    rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
+    usage = Usage.DANE_EE if rule is None or rule.require.allows(Usage.DANE_EE) else Usage.PKIX_EE
+    record = TlsaRecord(usage, 1, 1, association(leaf.der, leaf.spki, 1, 1))
     return f"{decision.name}. IN TLSA {record}"
 
 
-def _explain(decision: Decision, leaf: Leaf | None, now: datetime) -> None:
+def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetime) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -161,7 +174,7 @@ def _explain(decision: Decision, leaf: Leaf | None, now: datetime) -> None:
     for attribute in decision.attributes:
         row("reply", " ".join(attribute))
     console.print(table)
-    publish = _to_publish(decision, leaf)
+    publish = _to_publish(decision, leaf, policy)
     if publish:
         console.print(f"\nThis record would vouch for the certificate:\n  {escape(publish)}")
     colour = "green" if decision.accepted else "red"

@@ -166,3 +166,19 @@ def test_help_has_an_example(command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
     assert f"dane-radius {command[0] if command else 'check'}" in done.stdout.decode()
+
+
+def test_check_says_what_to_publish_for_the_rule(site: Site) -> None:
+    name = site.name("lock")
+    device = site.ca.issue(name)
+    site.publish(name, device.tlsa(1, 1, 1))
+    _, decision = check(site, saved(site, device), "--ssid", "iot")
+    assert decision["reason"] == "policy_strength"
+    assert decision["publish"] == f"{name}. IN TLSA {device.tlsa(3, 1, 1)}"
+    name = site.name()
+    device = site.ca.issue(name)
+    site.publish(name, device.tlsa(2, 0, 1))
+    _, decision = check(site, saved(site, device), "--ssid", "iot")
+    assert decision["reason"] == "chain_invalid"
+    assert decision["evidence"]["chain_failures"]
+    assert decision["publish"] == f"{name}. IN TLSA {device.tlsa(3, 1, 1)}"
