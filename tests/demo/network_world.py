@@ -22,6 +22,7 @@ from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone
 from tests.harness.pki import Authority, authority
 from tests.harness.process import run, wait_for
+from tests.harness.prometheus import Prometheus
 from tests.harness.switch import DeviceNetwork, Switch
 from tests.harness.trust_sync import TrustSync
 from tests.harness.unbound import Unbound
@@ -139,6 +140,7 @@ class NetworkWorld:
     camera: DeviceNetwork
     impostors: list[DeviceNetwork]
     elsewhere: Authority
+    prometheus: Prometheus
     joined: Joining | None = None
 
     @property
@@ -155,9 +157,8 @@ class NetworkWorld:
 
     def enroll(self, bundle: str) -> Any:
         """Enroll the camera, and wait until the house's resolver has validated its record."""
-        return self.device_command(
-            "enroll", "--state", str(self.card), "--bundle", bundle, "--resolver", f"127.0.0.1:{self.house.unbound.port}"
-        )  # fmt: skip
+        resolver = f"127.0.0.1:{self.house.unbound.port}"
+        return self.device_command("enroll", "--state", str(self.card), "--bundle", bundle, "--resolver", resolver)
 
     def enroll_fleet(self, bundles: list[str]) -> Any:
         """The same for several small devices at once."""
@@ -246,7 +247,21 @@ def build(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator
             stack.enter_context(_site(folder, name, registry, parent, public_ca, camera, impostors, elsewhere, say))
             for name in ("house", "office")
         ]
-        yield NetworkWorld(folder, registry, parent, sites[0], sites[1], camera, impostors, elsewhere)
+        prometheus = stack.enter_context(_prometheus(folder, registry, sites))
+        world = NetworkWorld(folder, registry, parent, sites[0], sites[1], camera, impostors, elsewhere, prometheus)
+        try:
+            yield world
+        finally:
+            if world.joined:
+                world.joined.leave()
+
+
+def _prometheus(folder: Path, registry: Registry, sites: list[Site]) -> Prometheus:
+    targets = {"iot-registry": f"{registry.url}/metrics"}
+    for site in sites:
+        targets[f"{site.name}-radius"] = f"http://127.0.0.1:{site.radius.metrics_port}/metrics"
+        targets[f"{site.name}-trust-sync"] = f"http://127.0.0.1:{site.sync.metrics_port}/metrics"
+    return Prometheus(folder / "prometheus", targets, registry.anchor)
 
 
 @contextlib.contextmanager
@@ -265,7 +280,7 @@ def _site(
     house = name == "house"
     folder = folder / name
     with contextlib.ExitStack() as stack:
-        stubs = {zone: ("127.0.0.1", registry.dns_port) for zone in (MAKER, HOME)}
+        stubs = dict.fromkeys((MAKER, HOME), ("127.0.0.1", registry.dns_port))
         stubs["example"] = ("127.0.0.1", parent.port)
         # The one thing that everybody has configured: the key of the DNS above.
         unbound = stack.enter_context(Unbound(folder / "unbound", stubs, parent.trust_anchors("example")))
