@@ -38,7 +38,7 @@ FEED_CONSUMERS = Gauge("iot_registry_feed_consumers", "Open streams and long pol
 DEVICES = Gauge("iot_registry_devices", "Devices by status.", ["status"], registry=REGISTRY)
 ENROLLMENTS = Counter(
     "iot_registry_enrollments_total",
-    "Certificates handed out or put off: issued or waiting, by kind: initial or renewal.",
+    "Certificates handed out (issued), handed out once more (again) or put off (waiting), by kind: initial or renewal.",
     ["kind", "result"],
     registry=REGISTRY,
 )
