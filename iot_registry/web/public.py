@@ -10,6 +10,7 @@ from iot_registry import metrics
 from iot_registry.errors import Reason, Refused
 from iot_registry.service import authorities, domains, status
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.schemas import StatusView
 from iot_registry.web.context import CONTEXT, now
 
 _ANYONE = Principal("public", frozenset({Scope.DOMAIN_READ}))
@@ -51,17 +52,27 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def prometheus(request: web.Request) -> web.Response:
+    """The metrics. Without the database, those that are counted in this process: it is then that they are wanted."""
     context = request.app[CONTEXT]
-    view = await context.read(lambda s: status.status(s, None, now()))
+    try:
+        view = await context.read(lambda s: status.status(s, None, now()))
+    except Exception:
+        metrics.DATABASE_UP.set(0)
+    else:
+        metrics.DATABASE_UP.set(1)
+        _show(view)
+    return web.Response(
+        body=prometheus_client.generate_latest(metrics.REGISTRY),
+        headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST},
+    )
+
+
+def _show(view: StatusView) -> None:
     metrics.OUTBOX_PENDING.set(view.outbox_pending)
     metrics.OUTBOX_OLDEST_SECONDS.set(view.outbox_oldest_seconds)
     metrics.FEED_SEQ.set(view.feed_sequence)
     for state, count in view.devices.items():
         metrics.DEVICES.labels(state).set(count)
-    return web.Response(
-        body=prometheus_client.generate_latest(metrics.REGISTRY),
-        headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST},
-    )
 
 
 def add_routes(app: web.Application) -> None:

@@ -264,4 +264,6 @@ def test_one_refused_name_does_not_hold_its_neighbours_up(tmp_path: Path) -> Non
         wait_for(lambda: registry.knot.tlsa(operator.names[-1]), "the good zone's records")
         wait_for(lambda: registry.json("status")["outbox_last_error"], "the other zone's error to show")
         assert registry.json("status")["outbox_pending"] == 1
-        assert "homes.example" in registry.json("status")["outbox_last_error"]
+        error = registry.json("status")["outbox_last_error"]
+        assert "update of homes.example" in error
+        assert "has the server this zone, and this key?" in error

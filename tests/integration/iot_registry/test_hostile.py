@@ -241,10 +241,24 @@ API_CASES: list[tuple[str, str, Any, int, str, str | None]] = [
     ("GET", "/v1/devices/not-a-device", None, 400, "invalid-name", "name"),
     ("GET", "/v1/changes?since=-1", None, 400, "invalid-field", "since"),
     ("GET", "/v1/changes?since=99999999", None, 410, "history-gone", "since"),
+    ("GET", "/v1/changes?since=1&since=2", None, 400, "invalid-field", "since"),
+    ("GET", "/v1/changes?wait=61", None, 400, "invalid-field", "wait"),
+    ("GET", "/v1/changes?wait=-1", None, 400, "invalid-field", "wait"),
+    ("GET", "/v1/changes?wait=1.5", None, 400, "invalid-field", "wait"),
+    ("GET", "/v1/changes?from=1", None, 400, "unknown-field", "from"),
+    ("GET", "/v1/snapshot?since=1", None, 400, "unknown-field", "since"),
+    ("GET", "/v1/domains?name=home.example", None, 400, "unknown-field", "name"),
+    ("GET", "/v1/domains/localhost", None, 400, "invalid-name", "domain"),
+    ("GET", "/v1/domains/no.such.example", None, 404, "not-found", "domain"),
     ("DELETE", "/v1/devices", None, 405, "method-not-allowed", None),
     ("GET", "/v1/nothing", None, 404, "not-found", None),
     ("POST", "/v1/domains", {"name": "localhost"}, 400, "invalid-name", "name"),
     ("POST", "/v1/domains", {"name": "a.example", "zone": "b.example"}, 400, "invalid-field", "zone"),
+    ("POST", "/v1/domains", {"name": "a.example", "ttl": "60"}, 400, "invalid-field", "ttl"),
+    ("POST", "/v1/domains", {"name": "a.example", "ttl": -1}, 400, "invalid-field", "ttl"),
+    ("POST", "/v1/domains", {"name": "a.example", "profile": "3 1 9"}, 400, "invalid-field", "profile"),
+    ("POST", "/v1/domains", {"name": "a.example", "admin": True}, 400, "unknown-field", "admin"),
+    ("POST", "/v1/domains", {}, 400, "invalid-field", "name"),
     ("POST", "/v1/domains", {"name": "home.example"}, 409, "conflict", "name"),
     ("POST", "/v1/keys", {"label": "k", "scopes": ["root"]}, 400, "invalid-field", "scopes.0"),
     ("POST", "/v1/keys", {"label": "k", "scopes": []}, 400, "invalid-field", "scopes"),
@@ -271,6 +285,12 @@ def test_no_bad_api_request_changes_anything(registry: Registry) -> None:
         answer = registry.curl("/v1/devices", *json_header, body=body)
         assert answer.status == 400, body[:20]
         assert answer.json["reason"] in ("malformed", "invalid-field")
+    for header in ("-1", "x", "9" * 40, "٣"):
+        who = f"Authorization: Bearer {registry.admin}"
+        stream = ("-H", who, "-H", "Accept: text/event-stream", "-H", f"Last-Event-ID: {header}")
+        problem(registry.curl("/v1/changes", *stream), 400, "invalid-field", "Last-Event-ID")
+    gone = registry.curl("/v1/changes?since=99999999", "-H", who, "-H", "Accept: text/event-stream")
+    problem(gone, 410, "history-gone", "since")
     text = registry.curl("/v1/devices", *json_header[:4], "-H", "Content-Type: text/plain", body=b"{}")
     problem(text, 415, "bad-media-type", None)
     problem(registry.curl("/v1/devices", *json_header, body=b" " * 1_000_000), 413, "too-large", None)
