@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from rich.progress import Progress, TaskID
 
+from iot_registry.cli.administration import LocalAdministration
 from iot_registry.cli.domains import ROOT_KEY
 from iot_registry.cli.output import (
-    Registry,
     json_option,
     moment,
     now,
@@ -28,7 +28,6 @@ from iot_registry.publication import tsig
 from iot_registry.publication.publisher import Publisher
 from iot_registry.service import invalidation
 from iot_registry.service import rollover as service
-from iot_registry.service.authorities import server_anchor
 from iot_registry.service.invalidation import Step
 from iot_registry.signer import create_signer
 
@@ -43,6 +42,8 @@ TITLES = {
 @click.group()
 def rollover() -> None:
     """Emergency: make a domain's keys new and every device certificate invalid, at once.
+
+    On the registry's own machine only: no API key may do this.
 
     \b
     Example:
@@ -101,7 +102,7 @@ def start(
             people.print("No signer is configured: make new DNSSEC keys by hand and replace the parent's DS records.")
 
 
-def _run(registry: Registry, number: int, target: Path, progress: Progress) -> None:
+def _run(registry: LocalAdministration, number: int, target: Path, progress: Progress) -> None:
     tasks: dict[Step, TaskID] = {}
 
     def report(step: Step, done: int, total: int) -> None:
@@ -117,15 +118,13 @@ def _run(registry: Registry, number: int, target: Path, progress: Progress) -> N
         if not publisher.round_if_leader(now()):
             time.sleep(0.1)
 
-    with registry.database.read() as session:
-        anchor = server_anchor(session, settings)
     try:
         service.Runner(
             registry.database,
             registry.store,
             settings,
             create_signer(settings),
-            anchor,
+            registry.server_anchor,
             target,
             publish,
             report,
@@ -134,7 +133,7 @@ def _run(registry: Registry, number: int, target: Path, progress: Progress) -> N
         publisher.stop()
 
 
-def _view(registry: Registry, domain: str) -> service.Progress:
+def _view(registry: LocalAdministration, domain: str) -> service.Progress:
     with registry.database.read() as session:
         view = service.progress(session, registry.principal, domain)
     if view is None:
