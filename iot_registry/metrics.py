@@ -43,6 +43,11 @@ OUTBOX_OLDEST_SECONDS = Gauge(
 FEED_SEQ = Gauge("iot_registry_feed_sequence", "Number of the last change.", registry=REGISTRY)
 FEED_CONSUMERS = Gauge("iot_registry_feed_consumers", "Open streams and long polls.", registry=REGISTRY)
 DEVICES = Gauge("iot_registry_devices", "Devices by status.", ["status"], registry=REGISTRY)
+CA_EXPIRY_SECONDS = Gauge(
+    "iot_registry_ca_expiry_seconds",
+    "Until the first CA ends that certificates are issued under now, the root included.",
+    registry=REGISTRY,
+)
 ENROLLMENTS = Counter(
     "iot_registry_enrollments_total",
     "Certificates handed out (issued), handed out once more (again) or put off (waiting), by kind: initial or renewal.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from iot_registry import __version__
+from iot_registry.cli.authorities import ca
 from iot_registry.cli.devices import device, token
 from iot_registry.cli.domains import domain, key
 from iot_registry.cli.output import Group
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, status, audit, anchor, dns_config, token, device, domain, key, rollover):
+for command in (serve, init, status, audit, anchor, dns_config, token, device, domain, key, ca, rollover):
     main.add_command(command)

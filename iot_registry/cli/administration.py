@@ -185,4 +185,4 @@ class LocalAdministration:
 
     def status(self) -> StatusView:
         with self.database.read() as session:
-            return status_service.status(session, self.principal.domain_id, now())
+            return status_service.status(session, self.principal.domain_id, self.settings.ca.device_days, now())

@@ -11,6 +11,7 @@ import click
 from sqlalchemy import select
 
 from iot_registry import log
+from iot_registry.cli.authorities import show
 from iot_registry.cli.output import (
     json_option,
     moment,
@@ -85,7 +86,7 @@ def init(settings: Settings, root_key_out: Path | None, as_json: bool) -> None:
     people.print("The registry is set up." if made else "The registry was set up already.")
     people.print(f"Root CA key: {root_key_out or path}")
     if not root_key_out:
-        people.print("Keep it offline: only a new domain and a rollover need it (--root-key).")
+        people.print("Keep it offline: only a new domain, a new issuing CA and a rollover need it (--root-key).")
 
 
 def _move(source: Path, target: Path) -> None:
@@ -130,6 +131,9 @@ def status(target: Target, as_json: bool) -> None:
             ]
         ],
     )
+    due = [authority for authority in view.authorities if authority.due]
+    if due:
+        show("CAs that end soon", due)
 
 
 @click.command()

@@ -86,6 +86,8 @@ def issuing(
 
     generation: counts the domain's issuing CAs, so that no two of them share a subject.
     """
+    # Beyond the root's end it would be good for nothing.
+    days = min(days, (root.not_valid_after_utc - now).days)
     return (
         _builder(_subject(f"Device CA {generation} of {domain}"), root.subject, key, now, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -145,6 +145,8 @@ def create_issuing(
         root_key = store.load(root)
     except ConfigurationError as error:
         raise Refused(Reason.UNAVAILABLE, f"a new issuing CA needs the root's key: {error}") from None
+    if certificate(root).not_valid_after_utc - now < dt.timedelta(days=1):
+        raise Refused(Reason.UNAVAILABLE, f"the root CA ends at {root.not_after.isoformat()}: it can sign nothing more")
     generation = 1 + (
         session.scalar(select(func.max(Authority.generation)).where(Authority.domain_id == domain.id)) or 0
     )
@@ -158,9 +160,9 @@ def create_issuing(
     return row
 
 
-def active_issuing(session: Session, domain_id: int) -> Authority:
-    """The CA that signs for this domain now."""
-    return session.scalars(
+def active_issuing(session: Session, domain_id: int, *, lock: bool = False) -> Authority:
+    """The CA that signs for this domain now. lock: it is not retired before this transaction ends."""
+    statement = (
         select(Authority)
         .where(
             Authority.domain_id == domain_id,
@@ -168,7 +170,9 @@ def active_issuing(session: Session, domain_id: int) -> Authority:
             Authority.retired_at.is_(None),
         )
         .order_by(Authority.generation.desc())
-    ).one()
+        .limit(1)
+    )
+    return session.scalars(statement.with_for_update(read=True) if lock else statement).one()
 
 
 def by_key_identifier(session: Session, aki: str) -> Authority:

@@ -155,7 +155,9 @@ class Enrollment:
             )
         ):
             waiting.status = CertificateStatus.WITHDRAWN
-        authority = authorities.active_issuing(session, device.domain_id)
+        authority = authorities.active_issuing(session, device.domain_id, lock=True)
+        if authority.not_after <= now:
+            raise Refused(Reason.UNAVAILABLE, f"the issuing CA ended at {authority.not_after.isoformat()}: renew it")
         key = self.store.load(authority)
         cert = device_certificate(
             request.public_key,

@@ -242,12 +242,27 @@ class Provisioning(Answer):
     server_certificate_signature: str
 
 
+class AuthorityView(Answer):
+    """kind: root or issuing. issuing: it signs what is issued now. certificates: how many of its are in use.
+    due: it ends so soon that it needs a successor."""
+
+    kind: str
+    domain: str | None
+    aki: str
+    generation: int
+    not_after: dt.datetime
+    issuing: bool
+    certificates: int
+    due: bool
+
+
 class StatusView(Answer):
     devices: dict[str, int]
     outbox_pending: int
     outbox_oldest_seconds: float
     outbox_last_error: str | None
     feed_sequence: int
+    authorities: list[AuthorityView]
 
 
 class Problem(BaseModel):

@@ -213,7 +213,9 @@ async def show_status(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.DEVICE_READ)
     query(request, set())
-    return _answer(await context.read(lambda s: status.status(s, who.domain_id, now())))
+    return _answer(
+        await context.read(lambda s: status.status(s, who.domain_id, context.settings.ca.device_days, now()))
+    )
 
 
 async def openapi(request: web.Request) -> web.Response:

@@ -55,7 +55,7 @@ async def prometheus(request: web.Request) -> web.Response:
     """The metrics. Without the database, those that are counted in this process: it is then that they are wanted."""
     context = request.app[CONTEXT]
     try:
-        view = await context.read(lambda s: status.status(s, None, now()))
+        view = await context.read(lambda s: status.status(s, None, context.settings.ca.device_days, now()))
     except Exception:
         metrics.DATABASE_UP.set(0)
     else:
@@ -71,6 +71,8 @@ def _show(view: StatusView) -> None:
     metrics.OUTBOX_PENDING.set(view.outbox_pending)
     metrics.OUTBOX_OLDEST_SECONDS.set(view.outbox_oldest_seconds)
     metrics.FEED_SEQ.set(view.feed_sequence)
+    ends = [authority.not_after for authority in view.authorities if authority.issuing]
+    metrics.CA_EXPIRY_SECONDS.set(min((end - now()).total_seconds() for end in ends) if ends else 0)
     for state, count in view.devices.items():
         metrics.DEVICES.labels(state).set(count)
 

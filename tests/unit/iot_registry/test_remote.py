@@ -24,6 +24,7 @@ STATUS = {
     "outbox_oldest_seconds": 0.0,
     "outbox_last_error": None,
     "feed_sequence": 7,
+    "authorities": [],
 }
 
 
