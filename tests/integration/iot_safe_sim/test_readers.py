@@ -194,6 +194,7 @@ def handshake(serve: Serve, point: bytes, sign: Callable[[bytes], bytes]) -> Non
         assert tls.recv(100) == b"hello"
 
 
+@pytest.mark.parametrize("modem", ["softhsm"], indirect=True)
 def test_a_client_that_polls_and_waits_for_silence(modem: Provisioned, serve: Serve) -> None:
     """Everything that it does for a handshake of TLS 1.2 or 1.3, then a handshake."""
     with Port(modem.path, from_scratch=False) as port:
