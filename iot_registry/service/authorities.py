@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +17,9 @@ from iot_registry.config import Settings
 from iot_registry.errors import ConfigurationError, Reason, Refused
 from iot_registry.pki import authority, keys
 from iot_registry.store.models import Authority, AuthorityKind, Domain
+
+# Pairs of hexadecimal digits joined by dashes; far longer than any.
+_AKI = re.compile(r"[0-9A-Fa-f-]{1,128}\Z")
 
 
 class KeyStore:
@@ -177,13 +181,12 @@ def active_issuing(session: Session, domain_id: int, *, lock: bool = False) -> A
 
 def by_key_identifier(session: Session, aki: str) -> Authority:
     """A CA for PKIX-CD: the root or a live issuing CA. Raises Refused."""
-    row = session.scalars(
-        select(Authority).where(
-            Authority.aki == aki.lower(),
-            Authority.kind.in_((AuthorityKind.ROOT, AuthorityKind.ISSUING)),
-            Authority.retired_at.is_(None),
-        )
-    ).first()
+    statement = select(Authority).where(
+        Authority.aki == aki.lower(),
+        Authority.kind.in_((AuthorityKind.ROOT, AuthorityKind.ISSUING)),
+        Authority.retired_at.is_(None),
+    )
+    row = session.scalars(statement).first() if _AKI.match(aki) else None
     if row is None:
         raise Refused(Reason.NOT_FOUND, "no CA with this key identifier")
     return row

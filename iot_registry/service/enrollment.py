@@ -52,12 +52,18 @@ class Enrollment:
     ) -> Certificate:
         """Issue to a device that holds a token. The token is spent, unless this is refused. Raises
         Refused."""
-        device = session.scalars(
-            select(Device)
-            .where(Device.name == user.lower().removesuffix("."), Device.domain_id == domain.id)
-            # A revocation must not slip in between this look at the status and the change of it below.
-            .with_for_update()
-        ).first()
+        name = user.lower().removesuffix(".")
+        # PostgreSQL refuses to look for text that it could not hold.
+        device = (
+            None
+            if "\0" in name
+            else session.scalars(
+                select(Device)
+                .where(Device.name == name, Device.domain_id == domain.id)
+                # A revocation must not slip in between this look at the status and the change of it below.
+                .with_for_update()
+            ).first()
+        )
         token = find_token(session, device, secret, now)
         if device is None or token is None or device.status in (DeviceStatus.REVOKED, DeviceStatus.REHOMED):
             raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)

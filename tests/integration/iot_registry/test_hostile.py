@@ -161,8 +161,7 @@ def test_a_key_of_another_device_is_refused(sqlite_registry: Registry, device_ke
     assert state(registry, second) == before
 
 
-def test_wrong_credentials_look_all_alike(sqlite_registry: Registry) -> None:
-    registry = sqlite_registry
+def test_wrong_credentials_look_all_alike(registry: Registry) -> None:
     name, bundle = registry.add("credentials")
     data = decode_bundle(bundle)
     csr = csr_text(name).encode()
@@ -175,10 +174,15 @@ def test_wrong_credentials_look_all_alike(sqlite_registry: Registry) -> None:
         ("nobody.camera._device.home.example", data["token"]),
         ("", ""),
         ("%00", "x"),
+        (name + "\0", data["token"]),
+        (name, data["token"] + "\0"),
+        ("*", data["token"]),
+        ("n" * 5000, "x"),
     ]:
-        answer = registry.curl(
-            f"{data['est']}/simpleenroll", "-u", f"{user}:{token}", "-H", "Content-Type: application/pkcs10", body=csr
-        )
+        # In a header of its own: curl's -u takes no NUL.
+        basic = base64.b64encode(f"{user}:{token}".encode()).decode()
+        header = ("-H", f"Authorization: Basic {basic}", "-H", "Content-Type: application/pkcs10")
+        answer = registry.curl(f"{data['est']}/simpleenroll", *header, body=csr)
         assert answer.status == 401, (user, answer.body)
         assert answer.headers["www-authenticate"] == 'Basic realm="enrollment"'
         bodies.add(answer.body)
@@ -263,6 +267,14 @@ API_CASES: list[tuple[str, str, Any, int, str, str | None]] = [
     ("POST", "/v1/keys", {"label": "k", "scopes": ["root"]}, 400, "invalid-field", "scopes.0"),
     ("POST", "/v1/keys", {"label": "k", "scopes": []}, 400, "invalid-field", "scopes"),
     ("DELETE", "/v1/keys/zzz", None, 404, "not-found", None),
+    ("DELETE", "/v1/keys/%00", None, 404, "not-found", None),
+    ("GET", "/v1/devices/%00", None, 400, "invalid-name", "name"),
+    ("GET", "/v1/domains/%00", None, 400, "invalid-name", "domain"),
+    ("GET", "/.well-known/ca/%00.pem", None, 404, "not-found", None),
+    ("GET", "/.well-known/est/%00/cacerts", None, 400, "invalid-name", "domain"),
+    ("POST", "/v1/devices", {"label": "a\0", "type": "camera"}, 400, "invalid-name", "label"),
+    ("POST", "/v1/devices", {"label": "a", "type": "t", "domain": "home\0.example"}, 400, "invalid-name", "domain"),
+    ("POST", "/v1/keys", {"label": "a\0", "scopes": ["feed:read"]}, 400, "invalid-field", "label"),
 ]
 
 
