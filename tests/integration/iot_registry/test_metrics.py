@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from iot_registry.errors import Reason
 from iot_registry.publication import tsig
 from iot_registry.publication.dns_client import DnsClient
 from tests.harness.process import wait_for
-from tests.integration.iot_registry.parts import DeviceKey, PostgreSQL, Registry
+from tests.integration.iot_registry.parts import DeviceKey, PostgreSQL, Registry, decode_bundle
 from tests.integration.iot_registry.test_feed import stream
 from tests.integration.iot_registry.test_life import reenroll
 
@@ -139,3 +140,9 @@ def test_every_documented_metric_is_there_and_moves(
     text = registry.curl("/metrics").body.decode()
     assert "._device." not in text
     assert ".example" not in text
+    # The log is one JSON object a line, and holds none of the secrets that went in and out meanwhile.
+    log = (registry.folder / "serve.log").read_text()
+    events = {json.loads(line)["event"] for line in log.splitlines()}
+    assert {"registry.serving", "enrollment.issued", "enrollment.again", "request.refused"} <= events
+    for secret in (decode_bundle(bundle)["token"], bundle, key, registry.admin, "PRIVATE KEY"):
+        assert secret not in log
