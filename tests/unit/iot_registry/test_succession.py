@@ -178,3 +178,17 @@ def test_an_administrator_of_one_domain_sees_its_own_cas_and_the_root(bench: Ben
         ("issuing", "b.example", 0),
     ]
     assert [view.certificates for view in views(bench, NOW)] == [0, 0, 1]
+
+
+def test_long_domains_do_not_share_a_subject(bench: Bench) -> None:
+    """X.520 cuts a common name at 64 characters; a network refuses two CAs of one subject."""
+    long = "a" * 60 + "."
+    subjects = set()
+    with bench.database.write() as session:
+        for name in (long + "b.example", long + "c.example", "short.example"):
+            domain = domains.create(session, WHO, bench.store, bench.settings, DomainCreate(name=name), NOW)
+            cert = authorities.certificate(authorities.active_issuing(session, domain.id))
+            subjects.add(cert.subject.rfc4514_string())
+    assert len(subjects) == 3
+    assert "CN=Device CA 1 of short.example" in subjects
+    assert all(len(subject) <= len("CN=") + 64 for subject in subjects)
