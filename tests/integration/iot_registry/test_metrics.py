@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,7 +49,11 @@ def database() -> Iterator[PostgreSQL]:
 
 @pytest.fixture
 def registry(tmp_path: Path, database: PostgreSQL) -> Iterator[Registry]:
-    options = {"publication": {"reconcile_seconds": 1}, "enrollment": {"publish_wait_seconds": 0.2}}
+    options: dict[str, dict[str, Any]] = {
+        "publication": {"reconcile_seconds": 1},
+        "enrollment": {"publish_wait_seconds": 0.2},
+        "feed": {"heartbeat_seconds": 0.2},
+    }
     with Registry(tmp_path / "registry", database.url, options).running() as running:
         yield running
 
@@ -92,8 +97,10 @@ def test_every_documented_metric_is_there_and_moves(
     assert registry.curl(f"/.well-known/ca/{'00-' * 19}00.pem").status == 404
     assert moved('iot_registry_request_seconds_count{endpoint="pkix-cd"}', 1)
     assert moved('iot_registry_refusals_total{reason="not-found"}', 1)
-    with stream(registry, key, 0):
+    with stream(registry, key, 0) as reader:
         wait_for(lambda: moved("iot_registry_feed_consumers", 1), "the stream to be counted")
+        # What it is sent while nothing happens.
+        wait_for(lambda: reader.heartbeats >= 3, "signs of life")
     wait_for(lambda: moved("iot_registry_feed_consumers", 0), "its end to be counted")
 
     # A stranger's record, and one that is missing.

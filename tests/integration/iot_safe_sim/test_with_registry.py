@@ -241,6 +241,20 @@ def test_a_cas_successor_locks_no_device_out(world: World, card: IoTSafeClient) 
     assert world.told(bundle.name) == ["certificate.issue", "certificate.issue"]
 
 
+def test_a_fleet_with_a_registrys_bundles(world: World, tmp_path: Path) -> None:
+    devices, bundles = tmp_path / "devices.csv", tmp_path / "bundles.jsonl"
+    devices.write_text("label,type\n" + "".join(f"fleet{number},sensor\n" for number in range(40)))
+    world.registry.run("device", "import", str(devices), "--output", str(bundles))
+    arguments = ("enroll", "--state", tmp_path / "fleet", "--bundles", bundles, "--key-store", "software")
+    resolver = ("--resolver", f"127.0.0.1:{world.resolver.port}", "--json")
+    for outcome in ("enrolled", "already-enrolled"):
+        done = command(*arguments, *resolver)
+        assert done.returncode == 0, done.stderr
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {(result["outcome"], result["tlsa"]) for result in results} == {(outcome, "vouched")}
+        assert len({result["name"] for result in results}) == 40
+
+
 def test_after_an_emergency_rollover_only_the_new_bundle_helps(
     world: World, card: IoTSafeClient, tmp_path: Path
 ) -> None:
