@@ -136,14 +136,35 @@ class Enrollment:
         est, provisioning, _authorities = self._registry(settings)
         if new_key:
             return self._replace_key(est, provisioning, settings, present, name)
-        point = self.card.public_key(layout.DEVICE_KEY)
-        request = self._request(layout.DEVICE_KEY, point, name)
-        renewed = est.reenroll(request, self._identity(present))
-        provisioning.check_certificate(renewed, name, point, self.now())
+        renewed = self._renewed(est, provisioning, present, name)
         self._store(settings, provisioning)
         self.card.write_file(layout.CLIENT_CERTIFICATE, renewed.public_bytes(Encoding.DER))
+        self.card.write_file(layout.PENDING_CERTIFICATE, b"")
         self.progress("certificate", f"renewed, valid until {renewed.not_valid_after_utc:%Y-%m-%d}")
         return self._finish(Outcome.RENEWED, name, renewed, provisioning)
+
+    def _renewed(
+        self, est: EstClient, provisioning: Provisioning, present: x509.Certificate, name: str
+    ) -> x509.Certificate:
+        """A newer certificate for the same key, which waits on the card until its CA's is there too.
+
+        In between, the present certificate and the CA on the card do not belong together: an interrupted run could not
+        prove itself to the registry a second time.
+        """
+        staged = identity.read_certificate(self.card, layout.PENDING_CERTIFICATE)
+        if (
+            staged is not None
+            and staged != present
+            and self._is_good(provisioning, staged, name, layout.DEVICE_KEY)
+            and staged.not_valid_before_utc >= present.not_valid_before_utc
+        ):
+            self.progress("certificate", "taken up from an interrupted run")
+            return staged
+        point = self.card.public_key(layout.DEVICE_KEY)
+        renewed = est.reenroll(self._request(layout.DEVICE_KEY, point, name), self._identity(present))
+        provisioning.check_certificate(renewed, name, point, self.now())
+        self.card.write_file(layout.PENDING_CERTIFICATE, renewed.public_bytes(Encoding.DER))
+        return renewed
 
     def _replace_key(
         self, est: EstClient, provisioning: Provisioning, settings: Settings, present: x509.Certificate, name: str

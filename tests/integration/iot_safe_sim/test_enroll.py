@@ -218,6 +218,34 @@ def test_interrupted_before_every_single_command(est: EstServer, tmp_path: Path)
     assert limit > 25
 
 
+@pytest.mark.parametrize("new_key", [False, True])
+def test_a_renewal_interrupted_before_every_single_command(est: EstServer, tmp_path: Path, new_key: bool) -> None:
+    """While the issuing CA has a successor, so that certificate and CA change together."""
+    limit, finished = 0, False
+    while not finished:
+        name, folder = f"r{limit}.camera._device.example.net", tmp_path / str(limit)
+        with Card(folder, key_store="software") as card:
+            Enrollment(IoTSafeClient(MemoryTransport(card.applet))).enroll(est.bundle(name))
+            est.new_issuing_ca()
+            unreliable = Unreliable(card, limit)
+            try:
+                Enrollment(IoTSafeClient(unreliable)).renew(new_key=new_key)
+                finished = True
+            except (Interrupted, HttpsError):
+                # Power that is cut while the card signs for TLS shows as a handshake that failed.
+                assert unreliable.left < 0
+        with Card(folder) as card:
+            client = IoTSafeClient(MemoryTransport(card.applet))
+            Enrollment(client).renew(new_key=new_key)
+            certificate = assert_whole(client, name)
+            assert certificate.issuer == est.issuing.certificate.subject
+            assert card.keys.handles() == {card.applet.store.private_keys[layout.DEVICE_KEY].handle}
+            assert client.read_file(layout.PENDING_CERTIFICATE) == b""
+        limit += 1
+    print(f"{limit} places")
+    assert limit > 20
+
+
 def test_accepted_later(est: EstServer, soft: IoTSafeClient) -> None:
     """202 with Retry-After: the same request again."""
     est.later = 2
