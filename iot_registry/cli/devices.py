@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -291,7 +295,9 @@ def export(domain: str | None, target: Target) -> None:
 
 @device.command("import")
 @click.argument("source", type=click.File("r", encoding="utf-8"))
-@click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="Where the results go.")
+@click.option(
+    "--output", type=click.File("w", encoding="utf-8"), default="-", help="Where the results go; a file gets mode 0600."
+)
 @target_options
 def import_(source: TextIO, output: TextIO, target: Target) -> None:
     """Register many devices from a CSV (with a header) or JSON-lines file.
@@ -306,6 +312,7 @@ def import_(source: TextIO, output: TextIO, target: Target) -> None:
       iot-registry device import factory.csv --output bundles.jsonl
     """
     failed = done = 0
+    _keep_private(output)
     with target.opened() as registry:
         entries = list(_entries(source))
         with Progress(console=people, disable=not sys.stderr.isatty()) as progress:
@@ -318,6 +325,13 @@ def import_(source: TextIO, output: TextIO, target: Target) -> None:
     people.print(f"{done} registered, {failed} refused")
     if failed:
         sys.exit(1)
+
+
+def _keep_private(output: TextIO) -> None:
+    """Let nobody else read a file of bundles; a terminal or a pipe stays as it is."""
+    with contextlib.suppress(io.UnsupportedOperation):
+        if stat.S_ISREG(os.fstat(output.fileno()).st_mode):
+            os.fchmod(output.fileno(), 0o600)
 
 
 def _entries(source: TextIO) -> Iterator[dict[str, Any]]:

@@ -242,6 +242,8 @@ def _append_private(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "a") as stream:
+        # It may have been there, for others to read.
+        os.fchmod(descriptor, 0o600)
         stream.write("".join(line + "\n" for line in lines))
         stream.flush()
         os.fsync(stream.fileno())

@@ -227,6 +227,14 @@ def test_it_goes_on_after_an_end_at_any_step(bench: Bench, tmp_path: Path, monke
     assert begin(bench, None, LATER + dt.timedelta(hours=1)).number != first.number
 
 
+def test_bundles_are_for_nobody_else_to_read(bench: Bench, tmp_path: Path) -> None:
+    active(bench, "a")
+    file = tmp_path / "bundles"
+    file.touch(0o644)
+    run(bench, begin(bench, file))
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_bundles_may_go_elsewhere_after_an_interruption(bench: Bench, tmp_path: Path) -> None:
     active(bench, "a")
     begin(bench, tmp_path / "one")
