@@ -10,7 +10,7 @@ FROM docker.io/library/debian:bookworm-slim
 
 ARG PIP_INDEX_URL
 RUN apt-get update \
- && apt-get install -y --no-install-recommends \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       ca-certificates freeradius freeradius-python3 freeradius-utils openssl \
       python3-venv ssl-cert tini unbound dns-root-data \
  && rm -rf /var/lib/apt/lists/*
