@@ -64,6 +64,11 @@ class Guard:
     def watched(self) -> int:
         return len(self._watches)
 
+    @property
+    def names(self) -> list[str]:
+        """The names that have live sessions."""
+        return list(self._watches)
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:

@@ -94,7 +94,8 @@ def test_a_secret_file_that_everybody_may_read_is_refused(tmp_path: Path) -> Non
 def test_the_state_survives(tmp_path: Path) -> None:
     state = State(
         {"home": FeedPosition(7, 1.0, 2.0, 3, "x")},
-        {"a": Evidence("f" * 64, 5.0)},
+        {"a": Evidence(["f" * 64], 5.0)},
+        {"f" * 64 + " _device.example.net": 7.0},
         {"u1": PendingEnd(SESSION, Cause.ABSENT, 1.0, 2.0, 3, "silent", "7")},
         {"a": ["3 1 1 00"]},
     )
@@ -105,7 +106,7 @@ def test_the_state_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"version": 2}', '{"version": 1}', '{"version":1,"feeds":[]}']
+    "text", ["", "{", "[]", "null", '{"version": 1}', '{"version": 2}', '{"version":2,"feeds":[]}']
 )
 def test_a_damaged_state_is_put_aside_and_costs_only_a_synchronization(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
