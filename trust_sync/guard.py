@@ -215,6 +215,11 @@ class Guard:
             self._watches[name] = replace(self._watches[name], due=self._wall() + 1.0)
             return
         now = self._wall()
+        for session in sessions:
+            pending = self._state.pending.get(session.unique_id)
+            if pending is not None and pending.vlan is not None:
+                # It was only to be moved; that is not enough any more.
+                pending.vlan, pending.cause, pending.due = None, cause, now
         fresh = [
             session
             for session in sessions
@@ -247,10 +252,15 @@ class Guard:
         if end.attempts and await self._over_by_accounting(end.session):
             self._finish(key, end, "accounting says that the session is over")
             return
-        if end.vlan is None:
+        vlan = end.vlan
+        if vlan is None:
             reply = await self._disconnector.end(end.session)
         else:
-            reply = await self._disconnector.move(end.session, end.vlan)
+            reply = await self._disconnector.move(end.session, vlan)
+            if end.vlan != vlan:
+                # Meanwhile it is to be elsewhere, or nowhere.
+                end.due = self._wall()
+                return
             if reply.result is Result.NAK:
                 # RFC 5176 section 3.5: it cannot or will not. The session is ended, and comes back as it should be.
                 end.vlan = None
@@ -279,7 +289,9 @@ class Guard:
 
     def _finish(self, key: str, end: PendingEnd, how: str) -> None:
         self._state.pending.pop(key, None)
-        self._over.add(key, self._wall())
+        if end.vlan is None:
+            # One that was moved lives on.
+            self._over.add(key, self._wall())
         self._log.info(
             "session over",
             name=end.session.name,
@@ -313,9 +325,14 @@ class Guard:
                 return
             for session in sessions:
                 before, after = _grant(old, session), _grant(new, session)
-                if before is None or before == after or session.unique_id in self._state.pending:
+                if before is None or before == after:
                     continue
-                self.end(session, Cause.POLICY, self._wall(), vlan=self._vlan_change(session, before, after))
+                vlan = self._vlan_change(session, before, after)
+                pending = self._state.pending.get(session.unique_id)
+                if pending is None:
+                    self.end(session, Cause.POLICY, self._wall(), vlan=vlan)
+                elif pending.vlan is not None:
+                    pending.vlan = vlan
 
     def _vlan_change(self, session: Session, before: Grant, after: Grant | None) -> str | None:
         """The new VLAN, when that is all that changes and the NAS takes CoA-Requests."""

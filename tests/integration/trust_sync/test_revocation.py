@@ -179,6 +179,29 @@ def test_a_nas_that_does_not_answer_is_tried_again_and_reported_over_a_restart(o
         supplicant.stop()
 
 
+def test_a_changed_vlan_reaches_a_nas_that_takes_no_coa_as_a_disconnect(office: Office) -> None:
+    """hostapd refuses CoA-Requests that it has no use for; the device comes back by itself, in its new VLAN."""
+    name = f"cam6.{DOMAIN}"
+    device = office.device(name)
+    nas = f"[[nas]]\naddress = '{office.wire.nas_address}'\nsecret = '{office.wire.das_secret}'\ncoa = true\n"
+    with office.sync(nas=nas, name="sync-coa") as sync:
+        wait_for(lambda: sync.status()["anchor_count"] == 1, "the registry's anchor")
+        supplicant = office.wire.plug_in(office.peer(device, name), "cam6")
+        try:
+            wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
+            before = office.wire.disconnections()
+            office.radius.write_policy(POLICY.replace("vlan: 42", "vlan: 43"))
+            wait_for(lambda: office.wire.disconnections() > before, "hostapd to end the session", timeout=20)
+            wait_for(lambda: sync.events("session over"), "the worker to know")
+            assert sync.events("session over")[-1]["cause"] == "policy"
+            assert sync.events("session over")[-1]["how"] == "ack"
+            assert "Unsupported attribute 64 in CoA-Request" in office.wire.text()
+            assert "(CoA-NAK)" in office.wire.text()
+        finally:
+            supplicant.stop()
+            office.radius.write_policy(POLICY)
+
+
 def test_a_dns_outage_ends_no_session_and_the_next_answer_does(office: Office) -> None:
     name = f"cam4.{DOMAIN}"
     device = office.device(name, ttl=1)

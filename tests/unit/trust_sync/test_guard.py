@@ -220,3 +220,38 @@ async def test_a_changed_policy_moves_or_ends_sessions(
         await setting.guard.settle()
         assert [request[0] for request in nas.requests] == codes
         assert setting.state.pending == {}
+
+
+async def test_a_session_that_was_moved_can_still_be_ended(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE, coa=True)
+        setting.session()
+        await setting.step()
+        one, two = (parse_policy(policy(f"grant: {{vlan: {n}}}")) for n in (1, 2))
+        await setting.guard.policy_changed(one, two)
+        await setting.guard.settle()
+        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.guard.settle()
+        assert [request[0] for request in nas.requests] == [43, 40]
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+async def test_what_changes_while_a_move_is_not_answered_is_what_counts(tmp_path: Path, revoked: bool) -> None:
+    with Nas([None], drop=1) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE, coa=True)
+        setting.session()
+        await setting.step()
+        one, two, three = (parse_policy(policy(f"grant: {{vlan: {n}}}")) for n in (1, 2, 3))
+        await setting.guard.policy_changed(one, two)
+        await setting.guard.settle()
+        (pending,) = setting.state.pending.values()
+        assert pending.vlan == "2"
+        if revoked:
+            await setting.guard.changed(NAME, Trigger.REVOKED)
+        else:
+            await setting.guard.policy_changed(two, three)
+        await setting.guard.settle()
+        await setting.step(6)
+        # Tunnel-Private-Group-Id (81), tagged 0, or a request that ends the session.
+        assert (nas.requests[-1][0], b"\x51\x04\x003" in nas.requests[-1]) == ((40, False) if revoked else (43, True))
+        assert setting.state.pending == {}
