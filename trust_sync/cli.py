@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import click
+import structlog
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -25,6 +26,7 @@ from rich.table import Table
 from dane_radius.anchors import AnchorDirectory, AnchorRecord, AnchorSource
 from dane_radius.config import ConfigError
 from dane_radius.control import ControlError, ask
+from dane_radius.log import Logger
 from dane_radius.names import identity_domain, normalize
 from dane_radius.reasons import Refused
 from policy import PolicyError, load_policy
@@ -103,21 +105,48 @@ def once(config_path: str, as_json: bool) -> None:
             f"{summary['registries']} registries, {summary['names']} names looked after, "
             f"{summary['watched']} names with live sessions"
         )
+        for warning in summary["warnings"]:
+            _err.print(f"[yellow]warning:[/] {escape(warning)}")
         for failure in summary["failures"]:
             _err.print(f"[red]failed:[/] {escape(failure)}")
     sys.exit(1 if summary["failures"] else 0)
 
 
 async def _once(config_path: str, *, quiet: bool) -> dict[str, Any]:
-    worker = Worker(*load(config_path))
+    config, module = load(config_path)
+    warnings: list[str] = []
+    # What a service would write to its journal becomes part of the summary here.
+    log = _collect(warnings) if config.log.destination == "stderr" else None
+    worker = Worker(config, module, log)
     # A bar is for somebody who watches: cron and pipes get the summary alone.
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     shown = Progress(*columns, TimeElapsedColumn(), console=_err, transient=True, disable=quiet or not _err.is_terminal)
     try:
         with shown:
-            return await worker.once(_Bars(shown))
+            summary = await worker.once(_Bars(shown))
     finally:
         worker.close()
+    return {**summary, "warnings": warnings}
+
+
+def _collect(into: list[str]) -> Logger:
+    """A log whose warnings and errors become lines of text."""
+
+    def render(_logger: Any, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
+        event.pop("exc_info", None)
+        fields = ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
+        return (f"{event['event']}: {fields}" if fields else str(event["event"]),), {}
+
+    class Lines:
+        def msg(self, text: str) -> None:
+            into.append(text)
+
+        warning = error = critical = exception = msg
+
+    logger: Logger = structlog.wrap_logger(
+        Lines(), processors=[render], wrapper_class=structlog.make_filtering_bound_logger("warning")
+    ).bind()
+    return logger
 
 
 class _Bars(StepProgress):

@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 from dane_radius.anchors import AnchorSource
 from dane_radius.config import Config as ModuleConfig
 from dane_radius.config import ConfigError
-from dane_radius.log import open_log
+from dane_radius.log import LogFile, Logger, open_log
 from policy import Policy, PolicyError, PolicyStore
 from trust_sync import __version__
 from trust_sync.config import Config
@@ -72,10 +72,14 @@ class Progress:
 class Worker:
     """A configured worker. Raises ConfigError, PolicyError or StoreError when it cannot be made."""
 
-    def __init__(self, config: Config, module: ModuleConfig) -> None:
+    def __init__(self, config: Config, module: ModuleConfig, log: Logger | None = None) -> None:
+        """`log`: instead of the configured one."""
         self.config, self.module = config, module
+        self._log_file: LogFile | None = None
         try:
-            self.log, self._log_file = open_log(config.log.for_module())
+            if log is None:
+                log, self._log_file = open_log(config.log.for_module())
+            self.log = log
         except OSError as error:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
         self.metrics = Metrics([registry.name for registry in config.registry])
