@@ -91,8 +91,8 @@ class Upkeep:
         due = sorted((e.due, name) for name, e in self._state.evidence.items() if e.due <= now)
         for start in range(0, len(due), _CONCURRENT):
             await asyncio.gather(*(self.refresh(name) for _, name in due[start : start + _CONCURRENT]))
-        if not 0 <= self._next_retirement - now <= _RETIRE_SECONDS:
-            self._next_retirement = now + _RETIRE_SECONDS
+        if not 0 < self._next_retirement - now <= _RETIRE_SECONDS:
+            self._next_retirement = now + min(_RETIRE_SECONDS, max(_STEP_SECONDS, self._config.retire_after))
             self.retire()
 
     def adopt_policy(self) -> None:

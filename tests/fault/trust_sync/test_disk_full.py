@@ -70,7 +70,7 @@ def test_a_full_disk_under_the_running_worker(disks: SmallDisks, tmp_path: Path)
             assert (tmp_path / "anchors" / "index.jsonl").read_bytes() == index
             assert sync.state_file.read_bytes() == saved
             before = setting.metric("trust_sync_store_failures_total")
-            wait_for(lambda: setting.metric("trust_sync_store_failures_total") >= before + 3, "more attempts")
+            wait_for(lambda: setting.metric("trust_sync_store_failures_total") > before + 1, "more attempts")
             # One line in the log, not one a second.
             assert len(sync.events("state not saved; it is tried again")) == 1
             assert sync.daemon is not None

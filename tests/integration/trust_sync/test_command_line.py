@@ -51,7 +51,7 @@ class Desk:
             f"[[registry]]\nname = 'home'\nurl = 'https://localhost:{web.port}'\ndomains = ['registry.example']\n"
             f"api_key_file = '{web.key_file}'\nca_file = '{web.ca_file}'\nwait = 2\n"
             f"[discovery]\nallow_networks = ['127.0.0.0/8']\nport = {web.port}\nca_file = '{web.ca_file}'\n"
-            "refresh_min = 1.0\n",
+            "refresh_min = 1.0\nrefresh_max = 1.0\nretire_after = 3600.0\n",
         )
 
     def publish(self, name: str, *records: Any, ttl: int = 60) -> None:

@@ -347,3 +347,18 @@ async def test_a_store_that_cannot_be_changed_does_not_hide_revocations(
     monkeypatch.undo()
     await setting.begin(listed(ONE), listed(TWO))
     assert setting.held == {ONE.fingerprint, TWO.fingerprint}
+
+
+async def test_a_registry_that_is_down_for_days_loses_nothing_and_is_compared_when_it_is_back(setting: Setting) -> None:
+    await setting.begin(listed(ONE))
+    for path in ("/changes", "/snapshot"):
+        setting.answer(path, 503)
+    for _ in range(50):
+        setting.now += 3600
+        with pytest.raises(FeedError, match="503"):
+            await setting.feed.step(0)
+    assert setting.held == {ONE.fingerprint}
+    assert setting.position.seq == 10
+    await setting.begin(listed(TWO))
+    assert setting.held == {TWO.fingerprint}
+    assert setting.heard.domains == [(DOMAIN, Trigger.FEED)] * 2
