@@ -85,7 +85,7 @@ class Snapshot(_Message):
 
     seq: int = Field(ge=0)
     anchors: list[Any]
-    names: list[str] = []
+    names: list[Any] = []
 
 
 class SessionGuard(Protocol):
@@ -287,6 +287,10 @@ class RegistryFeed:
                 await self._apply(change)
             except StoreError as error:
                 failure = failure or error
+            except Exception as error:
+                # A defect of ours must not make one change stand in the way of all others.
+                self._log.exception("change not dealt with", seq=change.seq)
+                problems.append(f"change {change.seq}: {type(error).__name__}: {error}")
             if failure is None:
                 self.position.seq = change.seq
         if problems:

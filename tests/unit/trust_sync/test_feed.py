@@ -362,3 +362,25 @@ async def test_a_registry_that_is_down_for_days_loses_nothing_and_is_compared_wh
     await setting.begin(listed(TWO))
     assert setting.held == {TWO.fingerprint}
     assert setting.heard.domains == [(DOMAIN, Trigger.FEED)] * 2
+
+
+async def test_a_defect_in_dealing_with_one_change_does_not_stop_the_others(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await setting.begin(listed(ONE))
+    changed = setting.heard.changed
+
+    async def stumble(name: str, trigger: Trigger) -> None:
+        if name.startswith("bad"):
+            raise RuntimeError("a defect")
+        await changed(name, trigger)
+
+    monkeypatch.setattr(setting.heard, "changed", stumble)
+    setting.answer("/changes", {"changes": [change(11, name="bad.example.net"), change(12)], "next": 12})
+    await setting.feed.step(0)
+    assert setting.heard.names == [(NAME, Trigger.REVOKED)]
+    assert setting.position.seq == 12
+    setting.heard.domains.clear()
+    setting.now += 11
+    await setting.feed.step(0)
+    assert setting.heard.domains == [(DOMAIN, Trigger.FEED)]
