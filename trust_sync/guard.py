@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dane_radius.answers import Answer
 from dane_radius.limits import RecentlySeen
 from dane_radius.log import Logger
+from dane_radius.names import normalize
+from dane_radius.reasons import Refused
 from policy import Grant, Policy, RequestFacts
 from policy.matching import ssid_of
-from trust_sync.config import Config
+from trust_sync.config import Config, ConfigError
 from trust_sync.disconnect import Disconnector, NasDirectory, Reply, Result
 from trust_sync.flush import FlushFailed, flush_module, flush_unbound
 from trust_sync.lookup import Lookup
@@ -29,6 +31,8 @@ from trust_sync.state import PendingEnd, State
 _MAX_CONCURRENT_LOOKS = 8
 _SLEEP_MAX_SECONDS = 1.0
 _OVER_SECONDS = 300.0
+# How often the log says of a session that it would be ended, if policy did not only monitor.
+_SPARED_SECONDS = 3600.0
 
 
 class Guard:
@@ -41,12 +45,14 @@ class Guard:
         state: State,
         sessions: SessionSource | None,
         lookup: Lookup,
+        policy: Callable[[], Policy],
         metrics: Metrics,
         log: Logger,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._module_socket, self._state = config, module_socket, state
         self._sessions, self._lookup, self._metrics, self._log, self._wall = sessions, lookup, metrics, log, wall
+        self._policy = policy
         self._disconnector = Disconnector(
             NasDirectory.from_config(config.nas), config.disconnect.timeout, config.disconnect.tries, wall
         )
@@ -55,6 +61,7 @@ class Guard:
         self._ending: dict[str, asyncio.Task[None]] = {}
         # Sessions that a NAS has ended: their accounting records may take a while, or never, to say so.
         self._over = RecentlySeen(_OVER_SECONDS, 100_000)
+        self._spared = RecentlySeen(_SPARED_SECONDS, 100_000)
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_LOOKS)
         self._wake = asyncio.Event()
         self._next_poll = 0.0
@@ -121,15 +128,35 @@ class Guard:
         except SessionsUnavailable as error:
             self._sessions_failed(error)
             return
-        self.sessions_error = None
-        self._disconnector.directory = NasDirectory.from_config(self._config.nas, rows)
-        new, gone = watch_changes(self._watches, names)
+        self._nases_known(rows)
+        new, gone = watch_changes(self._watches, filter(self._is_ours, names))
         for name in new:
             records = self._state.records.get(name)
             self._watches[name] = Watch(name, now, frozenset(records) if records else None)
         for name in gone:
             self._watches.pop(name, None)
             self._state.records.pop(name, None)
+
+    def _nases_known(self, rows: Sequence[tuple[str, str]]) -> None:
+        try:
+            self._disconnector.directory = NasDirectory.from_config(self._config.nas, rows)
+        except ConfigError as error:
+            # A secret that cannot be read just now: the ones that were read before go on being used.
+            if self.sessions_error is None:
+                self._log.error("secrets of NASes not read again; the old ones are used", error=str(error))
+            self.sessions_error = str(error)
+        else:
+            self.sessions_error = None
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a session's user is a device that policy speaks of.
+
+        The table may hold others, let in by passwords or another CA: no TLSA record of theirs means nothing.
+        """
+        try:
+            return normalize(name.encode("utf-8", "surrogatepass")) == name and self._policy().selects(name)
+        except Refused:
+            return False
 
     def _sessions_failed(self, error: SessionsUnavailable) -> None:
         self._metrics.sessions_unavailable.inc()
@@ -223,7 +250,9 @@ class Guard:
         fresh = [
             session
             for session in sessions
-            if session.unique_id not in self._state.pending and (session.unique_id, now) not in self._over
+            if session.unique_id not in self._state.pending
+            and (session.unique_id, now) not in self._over
+            and not self._is_spared(session, cause, now)
         ]
         if fresh:
             self._metrics.revocations.labels(cause).inc()
@@ -232,6 +261,19 @@ class Guard:
             self.end(session, cause, noticed)
         if cause is Cause.ABSENT:
             self._state.records.pop(name, None)
+
+    def _is_spared(self, session: Session, cause: Cause, now: float) -> bool:
+        """Whether policy only monitors there: then the module would let the device in again, refused or not."""
+        policy = self._policy()
+        if not policy.is_monitored(policy.match(session.name, _facts(session)).rule):
+            return False
+        if (session.unique_id, now) not in self._spared:
+            self._spared.add(session.unique_id, now)
+            self._log.warning(
+                "session would be ended, but policy only monitors",
+                name=session.name, nas=session.nas, station=session.station, cause=str(cause),
+            )  # fmt: skip
+        return True
 
     def end(self, session: Session, cause: Cause, noticed: float, vlan: str | None = None) -> None:
         """Have a session ended (or moved to `vlan`), however long it takes."""
@@ -316,8 +358,10 @@ class Guard:
         """End, or move, the sessions whose access is another one under the new policy."""
         if self._sessions is None:
             return
+        # Those that only the old policy spoke of are among them.
+        names = set(self._watches)
         await self._poll(self._wall())
-        for name in list(self._watches):
+        for name in sorted(names | set(self._watches)):
             try:
                 sessions = await asyncio.to_thread(self._sessions.of, name)
             except SessionsUnavailable as error:
@@ -326,6 +370,8 @@ class Guard:
             for session in sessions:
                 before, after = _grant(old, session), _grant(new, session)
                 if before is None or before == after:
+                    continue
+                if after is None and self._is_spared(session, Cause.POLICY, self._wall()):
                     continue
                 vlan = self._vlan_change(session, before, after)
                 pending = self._state.pending.get(session.unique_id)
@@ -342,14 +388,17 @@ class Guard:
         return str(after.vlan) if replace(before, vlan=after.vlan) == after else None
 
 
-def _grant(policy: Policy, session: Session) -> Grant | None:
-    request = RequestFacts(
+def _facts(session: Session) -> RequestFacts:
+    return RequestFacts(
         ssid=ssid_of(session.called_station),
         nas_address=session.nas or None,
         nas_port_type=session.port_type or None,
         calling_station_id=session.station or None,
     )
-    return policy.match(session.name, request).grant
+
+
+def _grant(policy: Policy, session: Session) -> Grant | None:
+    return policy.match(session.name, _facts(session)).grant
 
 
 def _describe(answer: Answer) -> str:

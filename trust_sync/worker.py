@@ -99,7 +99,14 @@ class Worker:
             self.discoverer.on_outcome = self._discovered
             sessions = open_sessions(config.sessions.database) if config.sessions.database else None
             self.guard = Guard(
-                config, module.control_socket, self.state, sessions, self._guard_lookup, self.metrics, self.log
+                config,
+                module.control_socket,
+                self.state,
+                sessions,
+                self._guard_lookup,
+                lambda: self.policies.current,
+                self.metrics,
+                self.log,
             )
             self.upkeep = Upkeep(
                 config.discovery,
