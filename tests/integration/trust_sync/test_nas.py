@@ -179,7 +179,10 @@ def test_accounting_in_postgresql_and_secrets_from_the_nas_table(branch: Branch)
     name = f"s1._device.{ZONE}"
     branch.knot.add_tlsa(ZONE, name, str(self_signed(name).tlsa()), 1)
     branch.account("Start", name, "PG-1")
-    assert branch.execute("SELECT username FROM radacct WHERE acctstoptime IS NULL") == [(name,)]
+    # Somebody who came in by a password, and of whom the DNS knows nothing.
+    branch.account("Start", "alice", "PG-0")
+    live = "SELECT username FROM radacct WHERE acctstoptime IS NULL ORDER BY username"
+    assert branch.execute(live) == [("alice",), (name,)]
     limits = "[disconnect]\ntimeout = 0.3\ntries = 1\nretry_min = 0.5\nretry_max = 0.5\n"
     with branch.sync(limits, "sync-postgresql") as sync:
         wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
@@ -197,6 +200,8 @@ def test_accounting_in_postgresql_and_secrets_from_the_nas_table(branch: Branch)
         branch.account("Stop", name, "PG-1")
         wait_for(lambda: sync.status()["sessions"]["watched_names"] == 0, "the worker to see the end")
         assert DAS_SECRET not in sync.log.read_text()
+        assert branch.execute(live) == [("alice",)]
+        branch.account("Stop", "alice", "PG-0")
 
 
 def test_postgresql_that_goes_away_is_said_so_and_found_again(branch: Branch) -> None:
