@@ -28,6 +28,8 @@ from trust_sync.store import AnchorStore, ShadowError, StoreError
 
 MAX_ANSWER_OCTETS = 64 * 1024 * 1024
 _CONNECT_SECONDS = 10.0
+# A snapshot may be megabytes over a slow line.
+_SNAPSHOT_SECONDS = 110
 _BACKOFF_SECONDS = (1.0, 300.0)
 # A full disk must not keep revocations from being heard for long.
 _STORE_BACKOFF_SECONDS = (1.0, 10.0)
@@ -312,7 +314,7 @@ class RegistryFeed:
     async def _resync(self, now: float) -> None:
         """Make the store what the registry says, and look at every session of its domains."""
         try:
-            snapshot = await self._get(Snapshot, "/v1/snapshot", 0)
+            snapshot = await self._get(Snapshot, "/v1/snapshot", _SNAPSHOT_SECONDS)
         except HistoryGone as error:
             raise FeedError("status", "status 410 for a snapshot") from error
         if len(snapshot.anchors) > self.config.max_anchors:

@@ -31,6 +31,8 @@ from trust_sync.state import PendingEnd, State
 _MAX_CONCURRENT_LOOKS = 8
 _SLEEP_MAX_SECONDS = 1.0
 _OVER_SECONDS = 300.0
+# The clock may step back by less: a correction, not a mistake.
+_SET_BACK_SECONDS = 60.0
 # How often the log says of a session that it would be ended, if policy did not only monitor.
 _SPARED_SECONDS = 3600.0
 
@@ -65,6 +67,7 @@ class Guard:
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_LOOKS)
         self._wake = asyncio.Event()
         self._next_poll = 0.0
+        self._latest = 0.0
         self.sessions_error: str | None = None
 
     @property
@@ -101,6 +104,7 @@ class Guard:
     async def step(self) -> None:
         """Start whatever is due now."""
         now = self._wall()
+        self._follow_clock(now)
         if self._sessions is not None and now >= self._next_poll:
             self._next_poll = now + self._config.sessions.poll
             await self._poll(now)
@@ -112,6 +116,21 @@ class Guard:
                 self._start_end(key, end)
         self._metrics.names_watched.set(len(self._watches))
         self._metrics.disconnects_pending.set(len(self._state.pending))
+
+    def _follow_clock(self, now: float) -> None:
+        """Where the clock was set back, all appointments are off: they would be kept when it comes round again."""
+        if now < self._latest - _SET_BACK_SECONDS:
+            self._log.warning(
+                "the clock was set back; everything is looked at again", seconds=round(self._latest - now)
+            )
+            self._next_poll = now
+            self._over = RecentlySeen(_OVER_SECONDS, 100_000)
+            for name, watch in self._watches.items():
+                self._watches[name] = replace(watch, due=now)
+        self._latest = now
+        for end in self._state.pending.values():
+            if end.due > now + self._config.disconnect.retry_max:
+                end.due, end.noticed = now, min(end.noticed, now)
 
     async def settle(self) -> None:
         """Wait for what is under way: for `trust-sync once`."""

@@ -88,7 +88,9 @@ class Upkeep:
         """Look at the names that are due, and retire what is due for that."""
         self.adopt_policy()
         now = self._wall()
-        due = sorted((e.due, name) for name, e in self._state.evidence.items() if e.due <= now)
+        # Too far ahead: the clock was set back since.
+        far = now + 2 * self._config.refresh_max
+        due = sorted((e.due, name) for name, e in self._state.evidence.items() if e.due <= now or e.due > far)
         for start in range(0, len(due), _CONCURRENT):
             await asyncio.gather(*(self.refresh(name) for _, name in due[start : start + _CONCURRENT]))
         if not 0 < self._next_retirement - now <= _RETIRE_SECONDS:

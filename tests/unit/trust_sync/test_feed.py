@@ -295,6 +295,27 @@ async def test_more_anchors_than_a_registry_may_have_are_refused_as_a_whole(make
     assert setting.refused("too_many") == 2
 
 
+async def test_an_answer_without_end_is_not_read(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    await setting.begin(listed(ONE))
+    monkeypatch.setattr("trust_sync.feed.MAX_ANSWER_OCTETS", 100_000)
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while sent < 1000:
+            await response.write(b" " * 10_000)
+            sent += 1
+        return response
+
+    setting.server.files["/changes"] = endless
+    with pytest.raises(FeedError, match="more than 100000 octets"):
+        await setting.feed.step(0)
+    assert sent < 1000
+    assert setting.held == {ONE.fingerprint}
+
+
 # anchors
 
 

@@ -331,3 +331,29 @@ async def test_a_secret_file_that_is_away_stops_no_revocation(tmp_path: Path) ->
         secret.chmod(0o600)
         await setting.step(2)
         assert setting.guard.sessions_error is None
+
+
+async def test_a_clock_that_is_set_back_by_years_puts_nothing_off_by_years(tmp_path: Path) -> None:
+    years = 10 * 365 * 86_400
+    with Nas([None], drop=1) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE)
+        setting.session()
+        setting.now += years
+        await setting.step()
+        await setting.step(-years)
+        # Looked up again; and what is to be ended is, although its next attempt was ten years ahead.
+        assert setting.answers.asked == 2
+        assert len(nas.requests) == 1
+        (pending,) = setting.state.pending.values()
+        pending.due += years
+        pending.noticed += years
+        await setting.step(1)
+        assert len(nas.requests) == 2
+        assert setting.state.pending == {}
+        # What was over in that future is not over now.
+        setting.now += years
+        setting.guard._finish("u1", pending, "test")
+        await setting.step(1)
+        await setting.step(-years)
+        await setting.step(400)
+        assert len(nas.requests) >= 3

@@ -371,6 +371,17 @@ def test_only_names_with_access_and_without_wildcards_are_spelled_out() -> None:
     assert spelled_out(policy) == ["b.x.example"]
 
 
+async def test_a_clock_that_is_set_back_by_years_does_not_put_the_next_look_off_by_years(world: World) -> None:
+    world.now += 3650 * DAY
+    world.say(ONE, self_signed(ONE, days=9999).tlsa(3, 0, 0))
+    await world.find(ONE)
+    world.asked.clear()
+    await world.later(-3650 * DAY)
+    assert world.asked == [ONE]
+    await world.later(1)
+    assert world.asked == [ONE]
+
+
 # bounds
 
 
