@@ -8,6 +8,7 @@ refreshed before they expire, off the path.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from queue import Empty, Full, Queue
 
-from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.answers import Answer, Secure, SecureAbsent, Unavailable
 from dane_radius.names import identity_domain, is_within
 from dane_radius.resolver import Resolver
 
@@ -47,9 +48,9 @@ class CacheLimits:
 @dataclass(slots=True)
 class _Entry:
     answer: Answer
-    fetched: float
     expires: float
-    refreshing: bool = False
+    # A use of the entry from then on starts its refresh, once; never: infinity.
+    refresh_from: float
     # Kept for its stale_grace although the last lookup failed: until then nobody asks again.
     failed_until: float = 0.0
 
@@ -124,8 +125,13 @@ class AnswerCache:
             return stale if isinstance(stale, Secure) else None
         self._entries.move_to_end(name)
         self.counts.hits += 1
-        self._refresh_if_due(name, entry, now)
-        return _aged(entry, now)
+        if now >= entry.refresh_from:
+            self._refresh(name, entry)
+        answer = entry.answer
+        if isinstance(answer, Secure | SecureAbsent):
+            left = int(entry.expires - now)
+            return answer if left == answer.ttl else answer.aged(left)
+        return answer
 
     def stale(self, name: str) -> Answer | None:
         """An expired positive answer that `stale_grace` still allows, for when the resolver does not answer."""
@@ -202,8 +208,8 @@ class AnswerCache:
             lifetime = min(float(answer.ttl), self._limits.max_ttl)
         else:
             lifetime = self._limits.failure_ttl
-            # A good answer serves out its TTL, and may serve under stale_grace: it is not overwritten. It stays marked
-            # as refreshing, so that an unreachable zone is asked ahead of time once, not at every use.
+            # A good answer serves out its TTL, and may serve under stale_grace: it is not overwritten. Its refresh
+            # is not due again, so that an unreachable zone is asked ahead of time once, not at every use.
             if (
                 isinstance(answer, Unavailable)
                 and old is not None
@@ -215,7 +221,8 @@ class AnswerCache:
         if lifetime <= 0:
             self._entries.pop(name, None)
             return
-        self._entries[name] = _Entry(answer, now, now + lifetime)
+        part = self._limits.refresh_ahead if isinstance(answer, Secure) else 0.0
+        self._entries[name] = _Entry(answer, now + lifetime, now + lifetime * (1 - part) if part else math.inf)
         self._entries.move_to_end(name)
         while len(self._entries) > self._limits.max_names:
             self._entries.popitem(last=False)
@@ -229,17 +236,15 @@ class AnswerCache:
             return replace(entry.answer, ttl=0, stale=True)
         return failure
 
-    def _refresh_if_due(self, name: str, entry: _Entry, now: float) -> None:
-        part = self._limits.refresh_ahead
-        if part <= 0 or self._refresher is None or entry.refreshing or not isinstance(entry.answer, Secure):
+    def _refresh(self, name: str, entry: _Entry) -> None:
+        if self._refresher is None:
             return
-        if entry.expires - now <= (entry.expires - entry.fetched) * part:
-            try:
-                self._refresh_queue.put_nowait(name)
-                entry.refreshing = True
-            except Full:
-                # Busy: the entry simply expires, and the next device looks it up itself.
-                pass
+        try:
+            self._refresh_queue.put_nowait(name)
+            entry.refresh_from = math.inf
+        except Full:
+            # Busy: the entry simply expires, and the next device looks it up itself.
+            pass
 
     def start(self) -> None:
         """Start the thread that refreshes names in use before they expire."""
@@ -291,15 +296,3 @@ class AnswerCache:
             for known in doomed:
                 del self._entries[known]
             return len(doomed)
-
-
-def _aged(entry: _Entry, now: float) -> Answer:
-    answer = entry.answer
-    left = max(0, int(entry.expires - now))
-    if isinstance(answer, Unavailable):
-        return answer
-    if isinstance(answer, Secure | SecureAbsent):
-        return answer if left == answer.ttl else answer.aged(left)
-    if isinstance(answer, Bogus | Insecure):
-        return answer
-    raise TypeError(f"{type(answer).__name__} is no answer")

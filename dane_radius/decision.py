@@ -95,9 +95,13 @@ class Decision(NamedTuple):
 _Found = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Prepared:
-    """An authentication that policy could grant: the DNS may now be asked about `name`."""
+    """An authentication that policy could grant: the DNS may now be asked about `name`.
+
+    `known` is the latest accept that followed from leaf and records alone, with the answer that it was for: a device
+    that comes back while its records are the same needs no second thought.
+    """
 
     leaf: Leaf
     name: str
@@ -105,12 +109,19 @@ class Prepared:
     policy: Policy
     request: RequestFacts
     found: Mapping[str, Any]
+    known: tuple[Secure, bytes | None, Decision] | None = None
 
     @property
     def rule(self) -> Rule:
         if self.match.rule is None:
             raise ValueError("a prepared authentication always has its rule")
         return self.match.rule
+
+    @property
+    def grant(self) -> Grant:
+        if self.match.grant is None:
+            raise ValueError("a prepared authentication always has its grant")
+        return self.match.grant
 
 
 def prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Decision:
@@ -180,6 +191,11 @@ def conclude(
 
     `anchors` are those held for the name's identity domain; `now` is aware.
     """
+    if prepared.known is not None:
+        before, key, decision = prepared.known
+        # The records of one answer stay the same object for as long as the cache holds it, whatever is left of its TTL.
+        if answer.__class__ is Secure and answer.records is before.records and not answer.stale and key is cui_key:
+            return _again(decision, prepared, answer.ttl, now, cached=cached)
     found: _Found = {**prepared.found, "cached": cached}
     try:
         secure = _require_secure(prepared.name, answer, found)
@@ -194,7 +210,7 @@ def conclude(
             grant=_monitor_attributes(prepared, now),
         )
     found["matched"] = matched.short
-    return Decision(
+    decision = Decision(
         Verdict.ACCEPT,
         ReasonCode.DANE_MATCH,
         f"TLSA {matched.short} of {prepared.name} matches; rule {prepared.rule.name}",
@@ -202,6 +218,21 @@ def conclude(
         prepared.rule.name,
         attributes=_grant(prepared, secure.ttl, now, cui_key),
         evidence=Evidence(**found),
+    )
+    # Any other usage depends on anchors and the clock as well.
+    if matched.usage == Usage.DANE_EE and not secure.stale:
+        prepared.known = (secure, cui_key, decision)
+    return decision
+
+
+def _again(decision: Decision, prepared: Prepared, ttl: int, now: datetime, *, cached: bool) -> Decision:
+    """An accept for the same leaf and records, at another moment: what is left of the TTL bounds the session anew."""
+    evidence = decision.evidence
+    user_name, timeout, *others = decision.attributes
+    seconds = str(session_timeout(prepared.grant, prepared.policy, ttl, prepared.leaf, now))
+    return decision._replace(
+        attributes=(user_name, (timeout[0], timeout[1], seconds), *others),
+        evidence=evidence._replace(ttl=ttl, cached=cached),
     )
 
 
@@ -369,14 +400,11 @@ def _vouched(records: list[TlsaRecord], der: bytes) -> bool:
 
 
 def _grant(prepared: Prepared, ttl: int, now: datetime, cui_key: bytes | None) -> tuple[Attribute, ...]:
-    grant = prepared.match.grant
-    if grant is None:
-        raise ValueError("a prepared authentication always has its grant")
     return tuple(
         grant_attributes(
-            grant,
+            prepared.grant,
             user_name=prepared.name,
-            session_timeout=session_timeout(grant, prepared.policy, ttl, prepared.leaf, now),
+            session_timeout=session_timeout(prepared.grant, prepared.policy, ttl, prepared.leaf, now),
             rule=prepared.rule.name,
             cui=chargeable_user_identity(prepared.name, cui_key) if prepared.request.wants_cui else None,
         )

@@ -19,6 +19,7 @@ from dane_radius.reasons import ReasonCode, Refused
 
 # An SSL_SESSION is a few hundred octets plus the leaf; OpenSSL's default limit for a whole chain is 100 KiB.
 MAX_SESSION_OCTETS = 256 * 1024
+_USUAL_OCTETS = 4096
 _PEER = der.context(3)
 
 
@@ -34,10 +35,9 @@ def leaf_from_session(data: bytes) -> bytes:
             raise Refused(ReasonCode.SESSION_WITHOUT_CERTIFICATE, "the TLS session holds no client certificate")
         if len(peers) > 1:
             raise der.DerError(f"SSL_SESSION: {len(peers)} peer elements, 1 expected")
-        certificate = der.expect(data, peers[0].content, peers[0].end, der.SEQUENCE, "peer certificate")
-        if certificate.end != peers[0].end:
-            raise der.DerError("SSL_SESSION: octets left over behind the peer certificate")
-        return certificate.whole(data)
+        certificate = peers[0].value(data)
+        der.only(certificate, der.SEQUENCE, "peer certificate")
+        return certificate
     except der.DerError as error:
         raise Refused(ReasonCode.SESSION_FILE_MALFORMED, str(error)) from error
 
@@ -87,7 +87,7 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
             ReasonCode.SESSION_FILE_MISSING,
             "FreeRADIUS named no session file (TLS-Cache-Filename); is `cache { persist_dir }` set in its eap module?",
         )
-    if directory is not None and (os.path.dirname(path) != directory or os.path.basename(path) in ("", ".", "..")):
+    if directory is not None and not _is_in(directory, path):
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}")
     try:
         data = _read_owned(path)
@@ -98,12 +98,21 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
     return leaf_from_session(data)
 
 
+def _is_in(directory: str, path: str) -> bool:
+    folder, _, file = path.rpartition("/")
+    # A slash at the end of FreeRADIUS's setting makes two of them here.
+    return file not in ("", ".", "..") and (folder == directory or folder.rstrip("/") == directory)
+
+
 def _read_owned(path: str) -> bytes:
     os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
     # Non-blocking, for something that is no file: a FIFO reads as empty then, and a folder refuses.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        data = os.read(descriptor, MAX_SESSION_OCTETS + 1)
+        # A big buffer is dear even if little is read into it: the allocator maps and unmaps memory for it.
+        data = os.read(descriptor, _USUAL_OCTETS)
+        if len(data) == _USUAL_OCTETS:
+            data += os.read(descriptor, MAX_SESSION_OCTETS + 1 - _USUAL_OCTETS)
     finally:
         os.close(descriptor)
     if len(data) > MAX_SESSION_OCTETS:

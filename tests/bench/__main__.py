@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.harness.eap import authenticate, next_station, write_peer_config
 from tests.harness.freeradius import FreeRadius
@@ -165,8 +166,9 @@ def resident_megabytes(server: FreeRadius) -> float:
     return int(line.split()[1]) / 1024
 
 
-def run(rounds: int, tls: str, say: Callable[[str], None]) -> dict[str, Any]:
+def run(rounds: int, tls: str, server_key: str, say: Callable[[str], None]) -> dict[str, Any]:
     """The whole measurement."""
+    key = rsa.generate_private_key(65537, 2048) if server_key == "rsa2048" else None
     folder = Path(tempfile.mkdtemp(prefix="dane-bench-"))
     folder.chmod(0o755)
     ca = authority("Bench CA")
@@ -180,7 +182,7 @@ def run(rounds: int, tls: str, say: Callable[[str], None]) -> dict[str, Any]:
             anchors = knot.trust_anchors("iot.example")
             with Unbound(folder / "unbound", {"iot.example": ("127.0.0.1", knot.port)}, anchors) as unbound:
                 try:
-                    for key, title, size in (
+                    for name_of_arm, title, size in (
                         ("plain", "plain EAP-TLS", 240),
                         ("access", "plain EAP-TLS that grants the same access", 240),
                         ("module", "EAP-TLS with the module, warm cache", 240),
@@ -188,16 +190,22 @@ def run(rounds: int, tls: str, say: Callable[[str], None]) -> dict[str, Any]:
                     ):
                         # As Debian ships it, and as an operator runs it.
                         server = FreeRadius(
-                            folder / key, unbound.port, POLICY, [ca], log_interval=0.5, log_every_login=False
+                            folder / name_of_arm,
+                            unbound.port,
+                            POLICY,
+                            [ca],
+                            log_interval=0.5,
+                            log_every_login=False,
+                            server_key=key,
                         )
-                        if key == "plain":
+                        if name_of_arm == "plain":
                             plain(server)
-                        elif key == "access":
+                        elif name_of_arm == "access":
                             with_access(server)
-                        elif key == "forking":
+                        elif name_of_arm == "forking":
                             forking(server, unbound.port)
                         server.start()
-                        arms.append(Arm(key, title, server, size))
+                        arms.append(Arm(name_of_arm, title, server, size))
                     for arm in arms:
                         config = _config(arm, device, tls)
                         measure(arm, config)
@@ -216,6 +224,7 @@ def run(rounds: int, tls: str, say: Callable[[str], None]) -> dict[str, Any]:
     base = arms[0].milliseconds
     return {
         "tls": tls,
+        "server_key": server_key,
         "arms": {
             arm.name: {
                 "title": arm.title,
@@ -244,18 +253,26 @@ def _config(arm: Arm, device: Any, tls: str) -> Path:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True, help="Rounds to measure.")
 @click.option("--tls", type=click.Choice(["1.2", "1.3"]), default="1.3", show_default=True)
+@click.option(
+    "--server-key",
+    type=click.Choice(["p256", "rsa2048"]),
+    default="p256",
+    show_default=True,
+    help="The key of the RADIUS server's certificate. Debian's own sample has rsa2048.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True), help="Write the figures here.")
-def main(rounds: int, tls: str, json_file: str | None) -> None:
+def main(rounds: int, tls: str, server_key: str, json_file: str | None) -> None:
     """Measure what a decision costs the server, against EAP-TLS without it and against forking a checker.
 
     \b
     Example:
       script/bench --rounds 5 --json bench.json
     """
-    figures = run(rounds, tls, lambda text: click.echo(text, err=True))
+    figures = run(rounds, tls, server_key, lambda text: click.echo(text, err=True))
     if json_file:
         Path(json_file).write_text(json.dumps(figures, indent=2) + "\n")
-    click.echo(f"server CPU per authentication, TLS {tls}; ratios are medians of {rounds} interleaved rounds")
+    click.echo(f"server CPU per authentication, TLS {tls}, server key {server_key}")
+    click.echo(f"ratios are medians of {rounds} interleaved rounds")
     for arm in figures["arms"].values():
         low, high = min(arm["ratio_to_plain"]), max(arm["ratio_to_plain"])
         click.echo(

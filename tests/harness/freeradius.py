@@ -49,6 +49,7 @@ class FreeRadius:
     resumption: bool = False
     log_interval: float = 0.05
     log_every_login: bool = True
+    server_key: Any = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ class FreeRadius:
         self._memory = Path(tempfile.mkdtemp(prefix="dane-radius-", dir="/dev/shm"))
         self._memory.chmod(0o755)
         self.server_ca = authority("RADIUS server CA")
-        self.server = self.server_ca.issue(SERVER_NAME, common_name=SERVER_NAME, eku=None)
+        self.server = self.server_ca.issue(SERVER_NAME, common_name=SERVER_NAME, eku=None, key=self.server_key)
 
     @property
     def raddb(self) -> Path:

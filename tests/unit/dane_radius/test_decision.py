@@ -106,6 +106,36 @@ def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: Re
     assert found["Tunnel-Private-Group-Id:0"] == "8"
 
 
+def test_a_device_that_comes_back_is_decided_upon_anew() -> None:
+    prepared = prepare_anew()
+    answer = vouched(ttl=3600)
+    first = conclude(prepared, answer, [], NOW)
+    again = conclude(prepared, answer.aged(20), [], NOW, cached=True)
+    fresh = conclude(prepare_anew(), vouched(ttl=20), [], NOW, cached=True)
+    assert first.accepted
+    assert again == fresh
+    assert (again.evidence.ttl, again.evidence.cached) == (20, True)
+    assert {a: v for a, _, v in again.attributes}["Session-Timeout"] == "240"
+    # Every other answer is looked at: other records, equal ones of a later answer, a stale one, none.
+    other = DEVICE.tlsa(3, 0, 2)
+    for changed, code in (
+        (Secure((other._replace(data=bytes(64)),), 3600), ReasonCode.TLSA_MISMATCH),
+        (Secure((other._replace(usage=9),), 3600), ReasonCode.TLSA_UNUSABLE),
+        (SecureAbsent(Absence.NODATA, 5), ReasonCode.TLSA_ABSENT),
+        (Insecure("unsigned"), ReasonCode.DNS_INSECURE),
+    ):
+        assert conclude(prepared, changed, [], NOW).reason is code
+    assert conclude(prepared, vouched(), [], NOW).accepted
+    stale = Secure(answer.records, 0, stale=True)
+    assert conclude(prepared, stale, [], NOW).evidence.dns == "secure, stale"
+
+
+def prepare_anew() -> Prepared:
+    prepared = prepare(LEAF, POLICY, HERE)
+    assert isinstance(prepared, Prepared)
+    return prepared
+
+
 def test_malformed_records_are_evidence() -> None:
     decision = decided(Secure((DEVICE.tlsa(), TlsaRecord(9, 1, 1, b"\1" * 32)), 60, ("TLSA data of 2 octets",)))
     assert decision.accepted

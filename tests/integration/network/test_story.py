@@ -1,0 +1,60 @@
+"""The whole story on real 802.1X is the acceptance test of the parts together: all of it, from the demo's command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.demo.network_story import FLEET, NAME, NEW_NAME
+
+REQUIRED = {
+    "enroll": ("enrolled", NAME),
+    "join_house": ("accept", "dane_match"),
+    "accounting": ("accounted", None),
+    "move_to_office": ("accept", "dane_match"),
+    "impostor_unknown_ca": ("reject", "unknown CA"),
+    "impostor_known_ca": ("reject", "tlsa_mismatch"),
+    "revoke": ("disconnected", "record gone"),
+    "refused": ("reject", "tlsa_absent"),
+    "rehome": ("accept", "dane_match"),
+    "rollover": ("rolled over", None),
+    "fleet_returns": ("accept", f"{FLEET} of {FLEET}"),
+    "prometheus": ("scraped", "5 targets"),
+}
+
+
+@pytest.mark.daemons
+def test_every_observation_of_the_story_holds(tmp_path: Path) -> None:
+    report = tmp_path / "story.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.demo", "--part", "network", "--json", str(report)],
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(report.read_text())
+    assert document["held"] is True
+    seen = {o["key"]: o for o in document["network"]}
+    assert list(seen) == list(REQUIRED)
+    for key, (verdict, reason) in REQUIRED.items():
+        assert seen[key]["verdict"] == verdict, key
+        assert reason is None or seen[key]["reason"] == reason, key
+    house, office = seen["join_house"]["decision"], seen["move_to_office"]["decision"]
+    assert (house["name"], house["rule"], house["nas"]) == (NAME, "bought-devices", "house-switch")
+    assert (office["name"], office["rule"], office["nas"]) == (NAME, "visiting-devices", "office-switch")
+    assert office["evidence"]["matched"].startswith("4 0 0")
+    assert seen["move_to_office"]["discovery"]["source"] == "pkix-cd"
+    assert seen["accounting"]["radacct"]["username"] == NAME
+    assert seen["rehome"]["decision"]["name"] == NEW_NAME
+    # Nobody with an old certificate got in, before the parent knew of the new keys and after.
+    locked_out = seen["rollover"]["before_ds"] + seen["rollover"]["after_ds"]
+    assert [entry["accepted"] for entry in locked_out] == [False] * 2 * FLEET
+    assert {entry["reason"] for entry in seen["rollover"]["before_ds"]} == {"dns_bogus"}
+    print(f"revocation to disconnect: {seen['revoke']['seconds']} s, without a feed, at a TTL of 1 s")
