@@ -9,10 +9,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from dane_radius.anchors import AnchorSource
 from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone
@@ -21,6 +23,8 @@ from tests.harness.process import wait_for
 from tests.harness.trust_sync import TrustSync, WebServer, anchor_json
 from tests.harness.unbound import Unbound
 from tests.harness.wired import Wire
+from trust_sync.certificate import parse_certificate
+from trust_sync.store import AnchorStore
 
 pytestmark = pytest.mark.daemons
 
@@ -52,6 +56,10 @@ class Office:
             f"[[registry]]\nname = 'test'\nurl = 'https://localhost:{self.web.port}'\n"
             f"api_key_file = '{self.web.key_file}'\nca_file = '{self.web.ca_file}'\ndomains = ['{ZONE}']\nwait = 5\n"
         )
+        if not feed:
+            # What a registry said before.
+            with AnchorStore(self.radius.anchor_dir) as store:
+                store.add(parse_certificate(self.ca.der), [ZONE], AnchorSource.REGISTRY, datetime.now(UTC))
         nas = nas or f"[[nas]]\naddress = '{self.wire.nas_address}'\nsecret = '{self.wire.das_secret}'\n"
         return TrustSync(
             self.folder / name,
