@@ -29,7 +29,7 @@ ZONE = "iot.example"
 DOMAIN = f"_device.{ZONE}"
 POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{ZONE}'], grant: {{vlan: 1}}}}\n"
 # Every system call of each change is killed in test_store_crash; these are the ones at which devices try to come in.
-SAMPLES = 6
+SAMPLES = 5
 
 _numbers = itertools.count(1)
 
