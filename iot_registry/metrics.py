@@ -1,8 +1,10 @@
-"""Prometheus metrics. Label values come from closed sets: never a name."""
+"""Prometheus metrics. Label values come from closed sets, and are there from the start: never a name."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from iot_registry.errors import Reason
 
 REGISTRY = CollectorRegistry()
 
@@ -29,6 +31,11 @@ RECONCILED = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+DATABASE_UP = Gauge(
+    "iot_registry_database_up",
+    "1: the database answered this scrape; 0: it did not, and what is counted from it is left as it was.",
+    registry=REGISTRY,
+)
 OUTBOX_PENDING = Gauge("iot_registry_outbox_pending", "Outbox entries that wait for the DNS.", registry=REGISTRY)
 OUTBOX_OLDEST_SECONDS = Gauge(
     "iot_registry_outbox_oldest_seconds", "Age of the oldest outbox entry; 0: none.", registry=REGISTRY
@@ -36,17 +43,35 @@ OUTBOX_OLDEST_SECONDS = Gauge(
 FEED_SEQ = Gauge("iot_registry_feed_sequence", "Number of the last change.", registry=REGISTRY)
 FEED_CONSUMERS = Gauge("iot_registry_feed_consumers", "Open streams and long polls.", registry=REGISTRY)
 DEVICES = Gauge("iot_registry_devices", "Devices by status.", ["status"], registry=REGISTRY)
+CA_EXPIRY_SECONDS = Gauge(
+    "iot_registry_ca_expiry_seconds",
+    "Until the first CA ends that certificates are issued under now, the root included.",
+    registry=REGISTRY,
+)
 ENROLLMENTS = Counter(
     "iot_registry_enrollments_total",
-    "Certificates handed out or put off: issued or waiting, by kind: initial or renewal.",
+    "Certificates handed out (issued), handed out once more (again) or put off (waiting), by kind: initial or renewal.",
     ["kind", "result"],
     registry=REGISTRY,
 )
 REFUSALS = Counter("iot_registry_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY)
 REQUEST_SECONDS = Histogram(
     "iot_registry_request_seconds",
-    "Time to answer, by kind of endpoint.",
+    "Time to answer, by kind of endpoint; without the change feed, which answers when something happens.",
     ["endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
+
+# A counter that is there at 0 makes the first increase visible to rate() and increase().
+for _result in ("confirmed", "refused", "failed"):
+    PUBLICATIONS.labels(_result)
+for _kind in ("wrong", "unknown"):
+    RECONCILED.labels(_kind)
+for _kind in ("initial", "renewal"):
+    for _result in ("issued", "again", "waiting"):
+        ENROLLMENTS.labels(_kind, _result)
+for _reason in Reason:
+    REFUSALS.labels(_reason)
+for _endpoint in ("est", "pkix-cd", "api", "other"):
+    REQUEST_SECONDS.labels(_endpoint)

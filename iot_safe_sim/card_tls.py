@@ -26,7 +26,7 @@ _VERIFY_PEER = 1
 _PARTIAL_CHAIN = 0x80000
 _TLS_1_2 = 0x0303
 _CTRL_SET_MIN_PROTO, _CTRL_SET_HOSTNAME, _CTRL_EXTRA_CHAIN = 123, 55, 14
-_ERROR_WANT_READ, _ERROR_ZERO_RETURN = 2, 6
+_ERROR_WANT_READ, _ERROR_SYSCALL, _ERROR_ZERO_RETURN = 2, 5, 6
 _SIGN = ctypes.CFUNCTYPE(
     ctypes.c_int,
     ctypes.c_int,
@@ -42,6 +42,10 @@ _SIGN = ctypes.CFUNCTYPE(
 
 class CardTlsError(OSError):
     """The TLS connection could not be made or broke; the text says at what."""
+
+
+class CardTlsBrokenError(CardTlsError, ConnectionError):
+    """An established connection broke off, or fell silent."""
 
 
 @dataclass(frozen=True)
@@ -267,8 +271,11 @@ class CardTlsSocket:
             raise CardTlsError(f"{action}: the card did not sign: {self._failure}") from self._failure
         kind = self._openssl.ssl.SSL_get_error(self._ssl, result)
         if kind == _ERROR_WANT_READ:
-            raise CardTlsError(f"{action}: no answer in time")
-        raise CardTlsError(f"{action}: {self._openssl.reason()}")
+            raise CardTlsBrokenError(f"{action}: no answer in time")
+        reason = self._openssl.reason()
+        if kind == _ERROR_SYSCALL or "unexpected eof" in reason:
+            raise CardTlsBrokenError(f"{action}: the connection broke: {reason}")
+        raise CardTlsError(f"{action}: {reason}")
 
     def _require(self, result: int, what: str) -> None:
         if result != 1:

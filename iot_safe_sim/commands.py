@@ -342,7 +342,8 @@ def _signature_fields(command: Command, key_tags: set[int]) -> Fields:
 def _reference(kind: type[AnyObject], fields: Fields) -> tuple[bytes | None, str | None]:
     """Identifier and label by which a command names an object. At least one must be there."""
     _, label_tag, id_tag = discovery.TAGS[kind]
-    identifier, label = fields.get(id_tag), fields.get(label_tag)
+    # An empty label names nothing; beside an identifier it is no contradiction either.
+    identifier, label = fields.get(id_tag), fields.get(label_tag) or None
     if identifier is None and label is None:
         raise TlvError(f"tag {id_tag:02X} (identifier) or {label_tag:02X} (label) is missing")
     if identifier is not None and not 1 <= len(identifier) <= MAX_ID_LENGTH:

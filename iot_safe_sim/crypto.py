@@ -8,7 +8,7 @@ import hashlib
 import hmac
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
@@ -23,6 +23,8 @@ from iot_safe_sim.keystore import public_key
 HASHES = {0x0001: "sha256", 0x0002: "sha384", 0x0004: "sha512"}
 _PREHASHED: dict[int, hashes.HashAlgorithm] = {32: hashes.SHA256(), 48: hashes.SHA384(), 64: hashes.SHA512()}
 SIGNATURE_SIZE = 64
+#: SEC 1 section 2.3.3: 02 or 03, and X.
+COMPRESSED_SIZE = 33
 
 
 def tls12_prf(secret: bytes, label_and_seed: bytes, length: int) -> bytes:
@@ -81,10 +83,15 @@ def encode_public_key(point: bytes) -> bytes:
 
 
 def decode_public_key(data: bytes) -> bytes:
-    """The point in a public key object, checked to be on the curve. Raises ValueError (TlvError is one)."""
+    """The point in a public key object, uncompressed and checked to be on the curve. Raises ValueError (TlvError is
+    one).
+    """
     outer = tlv.Fields.parse(data, {0x34}).require(0x34)
     inner = tlv.Fields.parse(outer, {0x49}).require(0x49)
     point = tlv.Fields.parse(inner, {0x86}).require(0x86)
+    if len(point) == COMPRESSED_SIZE:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        point = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     public_key(point)
     return point
 

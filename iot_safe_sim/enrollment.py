@@ -10,7 +10,7 @@ holds a key and a certificate that do not belong together.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -75,16 +75,20 @@ class Enrollment:
 
         Raises EnrollmentError, ProvisioningError, HttpsError and CardError.
         """
-        est, provisioning = self._registry(bundle)
+        est, provisioning, authorities = self._registry(bundle)
         present = self._present()
-        if present is not None and not force and self._is_good(provisioning, present, bundle.name, layout.DEVICE_KEY):
-            self.progress("certificate", f"present, valid until {present.not_valid_after_utc:%Y-%m-%d}")
-            self._store(bundle.settings(), provisioning)
-            return self._finish(Outcome.ALREADY_ENROLLED, bundle.name, present, provisioning)
+        if (
+            present is not None
+            and not force
+            and self._is_good(provisioning, present, bundle.name, layout.DEVICE_KEY, authorities)
+        ):
+            return self._keep(bundle, present, provisioning)
         staged = self._staged(provisioning, bundle.name)
         if staged is None:
-            bundle.check_not_expired(self.now())
-            point = self._pending_key()
+            point, resumed = self._pending_key()
+            if not resumed:
+                # After an interruption the token may have been used in time: the registry knows.
+                bundle.check_not_expired(self.now())
             request = self._request(layout.PENDING_KEY, point, bundle.name)
             staged = est.enroll(request, bundle.name, bundle.token.get_secret_value())
             provisioning.check_certificate(staged, bundle.name, point, self.now())
@@ -95,6 +99,20 @@ class Enrollment:
         self._store(bundle.settings(), provisioning)
         self._promote()
         return self._finish(Outcome.ENROLLED, bundle.name, staged, provisioning)
+
+    def _keep(self, bundle: Bundle, present: x509.Certificate, provisioning: Provisioning) -> Result:
+        """Leave a good certificate as it is."""
+        self.progress("certificate", f"present, valid until {present.not_valid_after_utc:%Y-%m-%d}")
+        issuing_ca = provisioning.issuing_ca
+        if present.issuer == issuing_ca.subject:
+            self._store(bundle.settings(), provisioning)
+        else:
+            # The CA's certificate and the signatures on the card belong to the certificate: they change together.
+            self.progress("certificate", f"{_issuer(present)} has a successor: renew to move to it")
+            issuing_ca = identity.read_certificate(self.card, layout.ISSUING_CA) or issuing_ca
+        return self._finish(
+            Outcome.ALREADY_ENROLLED, bundle.name, present, replace(provisioning, issuing_ca=issuing_ca)
+        )
 
     def renew(self, *, within: timedelta | None = None, new_key: bool = False) -> Result:
         """Renew with the present certificate, over TLS with the card's key.
@@ -115,24 +133,45 @@ class Enrollment:
                 f"the certificate of {name} expired at {present.not_valid_after_utc.isoformat()}: "
                 "enroll with a new bundle"
             )
-        est, provisioning = self._registry(settings)
+        est, provisioning, _authorities = self._registry(settings)
         if new_key:
             return self._replace_key(est, provisioning, settings, present, name)
-        point = self.card.public_key(layout.DEVICE_KEY)
-        request = self._request(layout.DEVICE_KEY, point, name)
-        renewed = est.reenroll(request, self._identity(present))
-        provisioning.check_certificate(renewed, name, point, self.now())
+        renewed = self._renewed(est, provisioning, present, name)
         self._store(settings, provisioning)
         self.card.write_file(layout.CLIENT_CERTIFICATE, renewed.public_bytes(Encoding.DER))
+        self.card.write_file(layout.PENDING_CERTIFICATE, b"")
         self.progress("certificate", f"renewed, valid until {renewed.not_valid_after_utc:%Y-%m-%d}")
         return self._finish(Outcome.RENEWED, name, renewed, provisioning)
+
+    def _renewed(
+        self, est: EstClient, provisioning: Provisioning, present: x509.Certificate, name: str
+    ) -> x509.Certificate:
+        """A newer certificate for the same key, which waits on the card until its CA's is there too.
+
+        In between, the present certificate and the CA on the card do not belong together: an interrupted run could not
+        prove itself to the registry a second time.
+        """
+        staged = identity.read_certificate(self.card, layout.PENDING_CERTIFICATE)
+        if (
+            staged is not None
+            and staged != present
+            and self._is_good(provisioning, staged, name, layout.DEVICE_KEY)
+            and staged.not_valid_before_utc >= present.not_valid_before_utc
+        ):
+            self.progress("certificate", "taken up from an interrupted run")
+            return staged
+        point = self.card.public_key(layout.DEVICE_KEY)
+        renewed = est.reenroll(self._request(layout.DEVICE_KEY, point, name), self._identity(present))
+        provisioning.check_certificate(renewed, name, point, self.now())
+        self.card.write_file(layout.PENDING_CERTIFICATE, renewed.public_bytes(Encoding.DER))
+        return renewed
 
     def _replace_key(
         self, est: EstClient, provisioning: Provisioning, settings: Settings, present: x509.Certificate, name: str
     ) -> Result:
         staged = self._staged(provisioning, name)
         if staged is None:
-            point = self._pending_key()
+            point, _resumed = self._pending_key()
             staged = est.reenroll(self._request(layout.PENDING_KEY, point, name), self._identity(present))
             provisioning.check_certificate(staged, name, point, self.now())
             self.card.write_file(layout.PENDING_CERTIFICATE, staged.public_bytes(Encoding.DER))
@@ -147,14 +186,15 @@ class Enrollment:
         self._promote()
         return Result(Outcome.RENEWED, name, staged.not_valid_after_utc, state)
 
-    def _registry(self, settings: Settings) -> tuple[EstClient, Provisioning]:
-        """Fetch and check the registry's CAs and provisioning data."""
+    def _registry(self, settings: Settings) -> tuple[EstClient, Provisioning, list[x509.Certificate]]:
+        """Fetch and check the registry's provisioning data and CAs; the last are all that are good now."""
         registry = Registry(settings.anchors(), self.http_timeout)
         est = EstClient(
             settings.est,
             registry,
             self.patience,
             waiting=lambda seconds: self.progress("certificate", f"accepted; asking again in {seconds:g} s"),
+            broken=lambda seconds: self.progress("certificate", f"connection lost; asking again in {seconds:g} s"),
         )
         authorities = est.ca_certificates()
         provisioning = Provisioning.parse(registry.request("GET", settings.provisioning).body)
@@ -162,7 +202,7 @@ class Enrollment:
         if provisioning.issuing_ca not in authorities:
             raise ProvisioningError("issuing_ca: not among the CA certificates of the EST server (cacerts)")
         self.progress("registry", f"CA {provisioning.issuing_ca.subject.rfc4514_string()}")
-        return est, provisioning
+        return est, provisioning, authorities
 
     def _present(self) -> x509.Certificate | None:
         return identity.read_certificate(self.card)
@@ -171,10 +211,17 @@ class Enrollment:
         content = self._content(layout.REGISTRY_SETTINGS)
         return parse_settings(content) if content else None
 
-    def _is_good(self, provisioning: Provisioning, certificate: x509.Certificate, name: str, key: bytes) -> bool:
-        """Whether a certificate is for this name and the key in `key`, by the present CA, and valid."""
+    def _is_good(
+        self,
+        provisioning: Provisioning,
+        certificate: x509.Certificate,
+        name: str,
+        key: bytes,
+        predecessors: Sequence[x509.Certificate] = (),
+    ) -> bool:
+        """Whether a certificate is for this name and the key in `key`, valid, by the present CA or a predecessor."""
         try:
-            provisioning.check_certificate(certificate, name, self.card.public_key(key), self.now())
+            provisioning.check_certificate(certificate, name, self.card.public_key(key), self.now(), predecessors)
         except (ProvisioningError, CommandFailedError) as error:
             log.info("certificate_not_usable", reason=str(error))
             return False
@@ -187,16 +234,19 @@ class Enrollment:
             return None
         return staged
 
-    def _pending_key(self) -> bytes:
-        """The key of an interrupted run, or a new one. The same key lets the registry recognise the same request."""
+    def _pending_key(self) -> tuple[bytes, bool]:
+        """The key of an interrupted run, or a new one; and whether it is the former.
+
+        The same key lets the registry recognise the same request.
+        """
         try:
             point = self.card.public_key(layout.PENDING_KEY)
         except CommandFailedError:
             point = self.card.create_key(layout.PENDING_KEY)
             self.progress("key", "made on the card")
-        else:
-            self.progress("key", "taken up from an interrupted run")
-        return point
+            return point, False
+        self.progress("key", "taken up from an interrupted run")
+        return point, True
 
     def _request(self, key: bytes, point: bytes, name: str) -> bytes:
         """A certification request, put together here and signed on the card."""

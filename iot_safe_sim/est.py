@@ -13,10 +13,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from iot_safe_sim.card_tls import CardIdentity
-from iot_safe_sim.https import Answer, HttpsError, Registry
+from iot_safe_sim.https import Answer, BrokenError, HttpsError, Registry
 
 #: Retry-After (seconds) is kept within these bounds.
 MIN_RETRY, MAX_RETRY = 1.0, 60.0
+
+#: Pauses (seconds) before a request goes out again whose connection broke.
+BROKEN_PAUSES = (1.0, 3.0, 9.0)
 
 
 class EstError(HttpsError):
@@ -35,6 +38,8 @@ class EstClient:
     registry: Registry
     patience: float = 600.0
     waiting: Callable[[float], None] = lambda seconds: None
+    #: Told of each wait because a connection broke.
+    broken: Callable[[float], None] = lambda seconds: None
     sleep: Callable[[float], None] = field(default=time.sleep)
     clock: Callable[[], float] = field(default=time.monotonic)
 
@@ -58,8 +63,18 @@ class EstClient:
         headers = headers | {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
         body = base64.encodebytes(csr)
         deadline = self.clock() + self.patience
+        pauses = iter(BROKEN_PAUSES)
         while True:
-            answer = self.registry.request("POST", url, body=body, headers=headers, identity=identity)
+            try:
+                answer = self.registry.request("POST", url, body=body, headers=headers, identity=identity)
+            except BrokenError:
+                # A registry knows the same request again by its key, and answers as it did, or would have.
+                pause = next(pauses, None)
+                if pause is None or self.clock() + pause > deadline:
+                    raise
+                self.broken(pause)
+                self.sleep(pause)
+                continue
             if answer.status == 200:
                 break
             wait = _retry_after(answer)

@@ -19,8 +19,16 @@ MAX_BODY = 1 << 20
 MAX_EXPLANATION = 300
 
 
+#: What a connection that broke in mid-request looks like; anything else is an answer of some kind.
+_BROKEN = (ConnectionError, TimeoutError, http.client.IncompleteRead, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
 class HttpsError(Exception):
     """The registry cannot be reached, or what answers is not it."""
+
+
+class BrokenError(HttpsError):
+    """The connection broke: whether the registry has carried the request out is not known."""
 
 
 class RefusedError(HttpsError):
@@ -57,7 +65,10 @@ class Registry:
         headers: dict[str, str] | None = None,
         identity: CardIdentity | None = None,
     ) -> Answer:
-        """One request. With `identity`, as a TLS client with the card's key. Raises HttpsError."""
+        """One request. With `identity`, as a TLS client with the card's key. Raises HttpsError.
+
+        BrokenError is raised only when the request may have arrived.
+        """
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname:
             raise HttpsError(f"{url}: only https is spoken")
@@ -73,7 +84,8 @@ class Registry:
                 content,
             )
         except (OSError, http.client.HTTPException) as error:
-            raise HttpsError(f"{url}: {_reason(error)}") from error
+            kind = BrokenError if isinstance(error, _BROKEN) else HttpsError
+            raise kind(f"{url}: {_reason(error)}") from error
         finally:
             connection.close()
         if len(content) > MAX_BODY:
@@ -84,15 +96,21 @@ class Registry:
 
     def _connection(self, host: str, port: int, identity: CardIdentity | None) -> http.client.HTTPConnection:
         if identity is None:
-            return http.client.HTTPSConnection(host, port, timeout=self.timeout, context=self._context())
+            connection = http.client.HTTPSConnection(host, port, timeout=self.timeout, context=self._context())
+            try:
+                connection.connect()
+            except OSError as error:
+                connection.close()
+                raise HttpsError(f"https://{host}:{port}: {_reason(error)}") from error
+            return connection
         anchors = [anchor.public_bytes(Encoding.DER) for anchor in self.anchors]
-        connection = http.client.HTTPConnection(host, port)
+        plain = http.client.HTTPConnection(host, port)
         try:
             # http.client needs of a socket only what CardTlsSocket has.
-            connection.sock = CardTlsSocket(host, port, anchors, identity, self.timeout)
+            plain.sock = CardTlsSocket(host, port, anchors, identity, self.timeout)
         except OSError as error:
             raise HttpsError(f"https://{host}:{port}: {_reason(error)}") from error
-        return connection
+        return plain
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

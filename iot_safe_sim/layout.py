@@ -35,10 +35,11 @@ URL_BLOB = b"\x08"
 URL_SIGNATURE = b"\x09"
 SERVER_CERTIFICATE_SIGNATURE = b"\x0a"
 
-PENDING_KEY = b"\x11"
-PENDING_CERTIFICATE = b"\x12"
+# Below 10: a PKCS#11 library keeps a table of 16 containers, and writes past its end for higher identifiers.
+PENDING_KEY = b"\x0b"
+PENDING_CERTIFICATE = b"\x0c"
 #: Where the registry is (no secret): what re-enrollment needs.
-REGISTRY_SETTINGS = b"\x13"
+REGISTRY_SETTINGS = b"\x0d"
 
 CSR_FILE = bytes.fromhex("80000000")
 CSR_LABEL = "CertificateSigningRequest"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,8 +69,18 @@ class Provisioning:
         server = self.server_certificate.public_bytes(Encoding.DER)
         self._check_signature("server_certificate_signature", self.server_certificate_signature, server)
 
-    def check_certificate(self, certificate: x509.Certificate, name: str, point: bytes, now: datetime) -> None:
-        """A device certificate: for `name` and this key, by the issuing CA, valid now. Raises ProvisioningError."""
+    def check_certificate(
+        self,
+        certificate: x509.Certificate,
+        name: str,
+        point: bytes,
+        now: datetime,
+        predecessors: Sequence[x509.Certificate] = (),
+    ) -> None:
+        """A device certificate: for `name` and this key, valid now, by the issuing CA or one of its `predecessors`.
+
+        Raises ProvisioningError.
+        """
         found = identity.dns_name(certificate)
         if found is None or found.lower() != name:
             raise ProvisioningError(f"the certificate is for {found or 'no single DNS name'}, expected {name}")
@@ -79,7 +90,8 @@ class Provisioning:
             raise ProvisioningError(str(error)) from error
         if not right_key:
             raise ProvisioningError("the certificate is for another key than the card's")
-        _issued_by("device certificate", certificate, self.issuing_ca)
+        issuers = (issuer for issuer in predecessors if issuer.subject == certificate.issuer)
+        _issued_by("device certificate", certificate, next(issuers, self.issuing_ca))
         check_dates("device certificate", certificate, now)
 
     def files(self) -> dict[bytes, bytes]:

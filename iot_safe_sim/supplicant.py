@@ -57,8 +57,12 @@ def _network_lines(network: Network, identity: str, certificate: Path, key: Supp
         # Wired 802.1X has no dynamic WEP keys to wait for.
         link = ["key_mgmt=IEEE8021X", "eapol_flags=0"]
     else:
-        # The SSID in hexadecimal: it may hold any byte.
-        link = [f"ssid={network.ssid.encode().hex()}", "key_mgmt=WPA-EAP WPA-EAP-SHA256", "ieee80211w=1"]
+        ssid = network.ssid.encode()
+        # IEEE 802.11-2020 section 9.4.2.2.
+        if not 1 <= len(ssid) <= 32:
+            raise JoinError(f"SSID {network.ssid!r}: found {len(ssid)} bytes, expected 1 to 32")
+        # In hexadecimal: it may hold any byte.
+        link = [f"ssid={ssid.hex()}", "key_mgmt=WPA-EAP WPA-EAP-SHA256", "ieee80211w=1"]
     return [
         *link,
         "eap=TLS",

@@ -1,5 +1,7 @@
-"""The `iot-registry` command. It works on the state directory and the database directly: whoever may read
-those is an administrator already, so no key is asked for. Elsewhere, use the JSON API with a scoped key.
+"""The `iot-registry` command.
+
+On the registry's machine it works on the state directory and the database directly: whoever may read those is an
+administrator already, so no key is asked for. With --url it uses the JSON API of a registry elsewhere.
 """
 
 from __future__ import annotations
@@ -7,11 +9,12 @@ from __future__ import annotations
 import click
 
 from iot_registry import __version__
+from iot_registry.cli.authorities import ca
 from iot_registry.cli.devices import device, token
 from iot_registry.cli.domains import domain, key
 from iot_registry.cli.output import Group
 from iot_registry.cli.rollovers import rollover
-from iot_registry.cli.server import dns_config, init, serve, status
+from iot_registry.cli.server import anchor, audit, dns_config, init, serve, status
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -29,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, status, dns_config, token, device, domain, key, rollover):
+for command in (serve, init, status, audit, anchor, dns_config, token, device, domain, key, ca, rollover):
     main.add_command(command)

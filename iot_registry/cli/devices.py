@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+import os
+import stat
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 import click
-from pydantic import ValidationError
 from rich.progress import Progress
-from sqlalchemy.orm import Session
 
 from iot_registry import names
-from iot_registry.cli.output import (
-    Registry,
-    json_option,
-    moment,
-    now,
-    opened,
-    people,
-    print_json,
-    settings_options,
-    table,
-)
-from iot_registry.config import Settings
-from iot_registry.errors import Reason, Refused
+from iot_registry.cli.output import checked, json_option, moment, people, print_json, table
+from iot_registry.cli.target import Target, target_options
 from iot_registry.publication.profile import Profile
-from iot_registry.service import bundles, devices, imports
-from iot_registry.service.authorities import server_anchor
-from iot_registry.service.schemas import DeviceCreate, DeviceCreated, DeviceDetail, DeviceView
-from iot_registry.store.models import Device, DeviceStatus
+from iot_registry.service.devices import MAX_PAGE
+from iot_registry.service.schemas import (
+    DeviceCreate,
+    DeviceCreated,
+    DeviceDetail,
+    DeviceSearch,
+    DeviceView,
+    Rehome,
+    Revoke,
+)
+from iot_registry.store.models import DeviceStatus
 
 WAIT = click.option(
     "--wait",
@@ -44,16 +41,6 @@ WAIT = click.option(
 )
 
 
-def request(model: type[DeviceCreate], data: dict[str, Any]) -> DeviceCreate:
-    """Check command-line values as the API would check a body. Raises Refused."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Refused(Reason.INVALID_FIELD, f"{first['msg']}, found {first['input']!r}", field=field) from None
-
-
 @click.group()
 def device() -> None:
     """Register, find, revoke and move devices.
@@ -61,19 +48,8 @@ def device() -> None:
     \b
     Example:
       iot-registry device add a1b2c3 --type camera
+      iot-registry device list --url https://registry.home.example:8443 --api-key-file ./key --ca-file ./anchor.pem
     """
-
-
-def _created(registry: Registry, session: Session, row: Device, with_token: bool) -> DeviceCreated:
-    bundle = expires = None
-    if with_token:
-        hours = registry.settings.enrollment.token_hours
-        token_row, secret = devices.issue_token(session, registry.principal, row, now(), hours)
-        expires = token_row.expires_at
-        anchor = server_anchor(session, registry.settings)
-        bundle = bundles.encode(registry.settings, row.name, row.domain.name, secret, expires, anchor)
-    session.flush()
-    return DeviceCreated(device=devices.views(session, [row])[0], bundle=bundle, expires=expires)
 
 
 def _print_created(created: DeviceCreated, as_json: bool) -> None:
@@ -93,7 +69,7 @@ def _print_created(created: DeviceCreated, as_json: bool) -> None:
 @click.option("--mud-url", help="https URL of the device's MUD file (RFC 8520); goes into the certificate.")
 @click.option("--profile", type=click.Choice([p.value for p in Profile]), help="TLSA record. Default: the domain's.")
 @click.option("--token/--no-token", default=True, help="Make a one-time enrollment token (default).")
-@settings_options
+@target_options
 @json_option
 def add(
     label: str,
@@ -102,7 +78,7 @@ def add(
     mud_url: str | None,
     profile: str | None,
     token: bool,
-    settings: Settings,
+    target: Target,
     as_json: bool,
 ) -> None:
     """Register a device and print its enrollment bundle.
@@ -129,27 +105,25 @@ def add(
         "profile": profile,
         "token": token,
     }
-    wanted = request(DeviceCreate, data)
-    with opened(settings) as registry, registry.database.write() as session:
-        row = devices.create(session, registry.principal, wanted, registry.settings.default_domain, now())
-        created = _created(registry, session, row, token)
+    wanted = checked(DeviceCreate, data)
+    with target.opened() as registry:
+        created = registry.create_device(wanted)
     _print_created(created, as_json)
 
 
 @click.command()
 @click.argument("name")
-@settings_options
+@target_options
 @json_option
-def token(name: str, settings: Settings, as_json: bool) -> None:
+def token(name: str, target: Target, as_json: bool) -> None:
     """Make a new one-time enrollment token for a device; earlier ones stop working.
 
     \b
     Example:
       iot-registry token a1b2c3.camera._device.home.example
     """
-    with opened(settings) as registry, registry.database.write() as session:
-        row = devices.find(session, registry.principal, name, lock=True)
-        created = _created(registry, session, row, True)
+    with target.opened() as registry:
+        created = registry.new_token(name)
     _print_created(created, as_json)
 
 
@@ -158,9 +132,9 @@ def token(name: str, settings: Settings, as_json: bool) -> None:
 @click.option("--status", type=click.Choice([s.value for s in DeviceStatus]), help="Only this status.")
 @click.option("--type", "type_", help="Only this type.")
 @click.option("--search", "text", help="Only names that hold this text.")
-@click.option("--limit", type=click.IntRange(1, devices.MAX_PAGE), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=100, show_default=True)
 @click.option("--after", help="Start after this name.")
-@settings_options
+@target_options
 @json_option
 def list_(
     domain: str | None,
@@ -169,7 +143,7 @@ def list_(
     text: str | None,
     limit: int,
     after: str | None,
-    settings: Settings,
+    target: Target,
     as_json: bool,
 ) -> None:
     """List devices by name.
@@ -178,27 +152,19 @@ def list_(
     Example:
       iot-registry device list --status active --search cam --json
     """
-    with opened(settings) as registry, registry.database.read() as session:
-        page, following = devices.search(
-            session,
-            registry.principal,
-            domain=domain,
-            status=status,
-            type_=type_,
-            text=text,
-            after=after,
-            limit=limit,
-        )
+    data = {"domain": domain, "status": status, "type": type_, "search": text, "after": after, "limit": limit}
+    with target.opened() as registry:
+        page = registry.list_devices(checked(DeviceSearch, data))
     if as_json:
-        print_json({"devices": [view.model_dump(mode="json") for view in page], "next": following})
+        print_json(page.model_dump(mode="json"))
         return
     table(
         "Devices",
         ["name", "status", "profile", "records in the DNS"],
-        [[v.name, v.status, v.profile, _records(v)] for v in page],
+        [[v.name, v.status, v.profile, _records(v)] for v in page.devices],
     )
-    if following:
-        people.print(f"There are more: --after {following}")
+    if page.next:
+        people.print(f"There are more: --after {page.next}")
 
 
 def _records(view: DeviceView) -> str:
@@ -208,17 +174,17 @@ def _records(view: DeviceView) -> str:
 
 @device.command()
 @click.argument("name")
-@settings_options
+@target_options
 @json_option
-def show(name: str, settings: Settings, as_json: bool) -> None:
+def show(name: str, target: Target, as_json: bool) -> None:
     """Show one device and its certificates.
 
     \b
     Example:
       iot-registry device show a1b2c3.camera._device.home.example
     """
-    with opened(settings) as registry, registry.database.read() as session:
-        view = devices.detail(session, registry.principal, name, now())
+    with target.opened() as registry:
+        view = registry.show_device(name)
     if as_json:
         print_json(view.model_dump(mode="json"))
         return
@@ -249,17 +215,6 @@ def _print_detail(view: DeviceDetail) -> None:
     )
 
 
-def _wait_published(registry: Registry, name: str, seconds: float) -> DeviceView:
-    """The device once the DNS agrees, or as it is after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with registry.database.read() as session:
-            view = devices.views(session, [devices.find(session, registry.principal, name)])[0]
-        if not view.pending or time.monotonic() >= deadline:
-            return view
-        time.sleep(0.05)
-
-
 def _print_changed(view: DeviceView, as_json: bool) -> None:
     if as_json:
         print_json(view.model_dump(mode="json"))
@@ -272,38 +227,35 @@ def _print_changed(view: DeviceView, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--reason", default="", help="For the audit log.")
 @WAIT
-@settings_options
+@target_options
 @json_option
-def revoke(name: str, reason: str, wait: float, settings: Settings, as_json: bool) -> None:
+def revoke(name: str, reason: str, wait: float, target: Target, as_json: bool) -> None:
     """Take a device's records out of the DNS: no network lets it in any more.
 
     \b
     Example:
       iot-registry device revoke a1b2c3.camera._device.home.example --reason stolen
     """
-    with opened(settings) as registry:
-        with registry.database.write() as session:
-            devices.revoke(session, registry.principal, name, reason[:200], now())
-        view = _wait_published(registry, name, wait)
+    wanted = checked(Revoke, {"reason": reason})
+    with target.opened() as registry:
+        view = registry.revoke_device(name, wanted, wait)
     _print_changed(view, as_json)
 
 
 @device.command()
 @click.argument("name")
 @WAIT
-@settings_options
+@target_options
 @json_option
-def restore(name: str, wait: float, settings: Settings, as_json: bool) -> None:
+def restore(name: str, wait: float, target: Target, as_json: bool) -> None:
     """Undo a revocation.
 
     \b
     Example:
       iot-registry device restore a1b2c3.camera._device.home.example
     """
-    with opened(settings) as registry:
-        with registry.database.write() as session:
-            devices.restore(session, registry.principal, name, now())
-        view = _wait_published(registry, name, wait)
+    with target.opened() as registry:
+        view = registry.restore_device(name, wait)
     _print_changed(view, as_json)
 
 
@@ -311,46 +263,48 @@ def restore(name: str, wait: float, settings: Settings, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("domain")
 @click.option("--immediate", is_flag=True, help="Withdraw the old name now, not once the device has its new one.")
-@settings_options
+@target_options
 @json_option
-def rehome(name: str, domain: str, immediate: bool, settings: Settings, as_json: bool) -> None:
+def rehome(name: str, domain: str, immediate: bool, target: Target, as_json: bool) -> None:
     """Move a device to another domain and print its new enrollment bundle.
 
     \b
     Example:
       iot-registry device rehome a1b2c3.camera._device.maker.example home.example
     """
-    with opened(settings) as registry, registry.database.write() as session:
-        row = devices.rehome(session, registry.principal, name, domain, immediate, now())
-        created = _created(registry, session, row, True)
+    wanted = checked(Rehome, {"domain": domain, "immediate": immediate})
+    with target.opened() as registry:
+        created = registry.rehome_device(name, wanted)
     _print_created(created, as_json)
 
 
 @device.command()
 @click.option("--domain", help="Only this domain.")
-@settings_options
-def export(domain: str | None, settings: Settings) -> None:
+@target_options
+def export(domain: str | None, target: Target) -> None:
     """Print every device with its certificates, one JSON object a line.
 
     \b
     Example:
       iot-registry device export > devices.jsonl
     """
-    with opened(settings) as registry, registry.database.read() as session:
-        for entry in devices.export(session, registry.principal, domain, now()):
+    with target.opened() as registry:
+        for entry in registry.export_devices(domain):
             click.echo(json.dumps(entry))
 
 
 @device.command("import")
 @click.argument("source", type=click.File("r", encoding="utf-8"))
-@click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="Where the results go.")
-@settings_options
-def import_(source: TextIO, output: TextIO, settings: Settings) -> None:
+@click.option(
+    "--output", type=click.File("w", encoding="utf-8"), default="-", help="Where the results go; a file gets mode 0600."
+)
+@target_options
+def import_(source: TextIO, output: TextIO, target: Target) -> None:
     """Register many devices from a CSV (with a header) or JSON-lines file.
 
     Fields: label, type, and optionally domain, mud_url, profile, csr (a PEM or base64 PKCS #10 request: the
-    device gets its certificate now, without a token). One JSON object a line comes out: name and bundle,
-    certificate, or error. A line that fails stops nothing; the exit code is 1 if any did. Lines that exist
+    device gets its certificate now, without a token; not with --url). One JSON object a line comes out: name and
+    bundle, certificate, or error. A line that fails stops nothing; the exit code is 1 if any did. Lines that exist
     already are refused, so an interrupted import is simply run again.
 
     \b
@@ -358,22 +312,26 @@ def import_(source: TextIO, output: TextIO, settings: Settings) -> None:
       iot-registry device import factory.csv --output bundles.jsonl
     """
     failed = done = 0
-    with opened(settings) as registry:
+    _keep_private(output)
+    with target.opened() as registry:
         entries = list(_entries(source))
         with Progress(console=people, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("importing", total=len(entries))
-            for start in range(0, len(entries), imports.BATCH):
-                batch = entries[start : start + imports.BATCH]
-                for result in imports.run(
-                    registry.database, registry.store, registry.settings, registry.principal, batch, now()
-                ):
-                    failed += "error" in result
-                    done += "error" not in result
-                    output.write(json.dumps(result) + "\n")
-                progress.update(task, advance=len(batch))
+            for result in registry.import_devices(entries):
+                failed += "error" in result
+                done += "error" not in result
+                output.write(json.dumps(result) + "\n")
+                progress.advance(task)
     people.print(f"{done} registered, {failed} refused")
     if failed:
         sys.exit(1)
+
+
+def _keep_private(output: TextIO) -> None:
+    """Let nobody else read a file of bundles; a terminal or a pipe stays as it is."""
+    with contextlib.suppress(io.UnsupportedOperation):
+        if stat.S_ISREG(os.fstat(output.fileno()).st_mode):
+            os.fchmod(output.fileno(), 0o600)
 
 
 def _entries(source: TextIO) -> Iterator[dict[str, Any]]:

@@ -6,28 +6,12 @@ import datetime as dt
 from pathlib import Path
 
 import click
-from pydantic import ValidationError
-from sqlalchemy.orm import Session
 
-from iot_registry.cli.output import (
-    json_option,
-    moment,
-    now,
-    opened,
-    people,
-    print_json,
-    settings_options,
-    table,
-)
-from iot_registry.config import Settings
-from iot_registry.errors import Reason, Refused
+from iot_registry.cli.output import checked, json_option, moment, now, people, print_json, table
+from iot_registry.cli.target import Target, target_options
 from iot_registry.publication.profile import Profile
-from iot_registry.service import access, domains, provision
 from iot_registry.service.access import Scope
-from iot_registry.service.schemas import DomainCreate
-from iot_registry.service.views import key_view
-from iot_registry.signer import create_signer
-from iot_registry.store.models import Domain
+from iot_registry.service.schemas import DomainCreate, KeyCreate
 
 ROOT_KEY = click.option(
     "--root-key",
@@ -52,7 +36,7 @@ def domain() -> None:
 @click.option("--profile", type=click.Choice([p.value for p in Profile]), help="TLSA records of its devices.")
 @click.option("--ttl", type=click.IntRange(0, 86400), help="TTL of its TLSA records, in seconds.")
 @ROOT_KEY
-@settings_options
+@target_options
 @json_option
 def add_domain(
     name: str,
@@ -60,7 +44,7 @@ def add_domain(
     profile: str | None,
     ttl: int | None,
     root_key: Path | None,
-    settings: Settings,
+    target: Target,
     as_json: bool,
 ) -> None:
     """Make a domain: its issuing CA, its administrator's API key and, with a signer configured, its signed
@@ -70,20 +54,11 @@ def add_domain(
     Example:
       iot-registry domain add smith.homes.example
     """
-    try:
-        wanted = DomainCreate.model_validate({"name": name, "zone": zone, "profile": profile, "ttl": ttl})
-    except ValidationError as error:
-        raise Refused(Reason.INVALID_FIELD, error.errors()[0]["msg"], field="name") from None
-    with opened(settings, root_key=root_key) as registry:
-        created = provision.add_domain(
-            registry.database,
-            registry.store,
-            settings,
-            create_signer(settings),
-            registry.principal,
-            wanted,
-            now(),
-        )
+    if root_key is not None and not target.is_local:
+        raise click.UsageError("--root-key is for the registry's own machine, not for --url")
+    wanted = checked(DomainCreate, {"name": name, "zone": zone, "profile": profile, "ttl": ttl})
+    with target.opened(root_key=root_key) as registry:
+        created = registry.create_domain(wanted)
     if as_json:
         print_json(created.model_dump(mode="json"))
         return
@@ -97,24 +72,24 @@ def add_domain(
 
 
 @domain.command("list")
-@settings_options
+@target_options
 @json_option
-def list_domains(settings: Settings, as_json: bool) -> None:
+def list_domains(target: Target, as_json: bool) -> None:
     """List the domains.
 
     \b
     Example:
       iot-registry domain list --json
     """
-    with opened(settings) as registry, registry.database.read() as session:
-        views = domains.list_domains(session, registry.principal)
+    with target.opened() as registry:
+        found = registry.list_domains()
     if as_json:
-        print_json({"domains": [view.model_dump(mode="json") for view in views]})
+        print_json(found.model_dump(mode="json"))
         return
     table(
         "Domains",
         ["name", "zone", "profile", "TTL (s)", "devices", "issuing CA"],
-        [[v.name, v.zone, v.profile, str(v.ttl), str(v.devices), v.issuing_ca_aki] for v in views],
+        [[v.name, v.zone, v.profile, str(v.ttl), str(v.devices), v.issuing_ca_aki] for v in found.domains],
     )
 
 
@@ -128,23 +103,19 @@ def key() -> None:
     """
 
 
-def _domain(session: Session, principal: access.Principal, name: str | None) -> Domain | None:
-    return domains.find_domain(session, principal, name) if name else None
-
-
 @key.command("add")
 @click.argument("label")
 @click.option("--scope", "scopes", type=click.Choice([s.value for s in Scope]), multiple=True, required=True)
 @click.option("--domain", "domain_name", help="Confine it to this domain.")
 @click.option("--days", type=click.FloatRange(min=0.001), help="Let it expire after this many days.")
-@settings_options
+@target_options
 @json_option
 def add_key(
     label: str,
     scopes: tuple[str, ...],
     domain_name: str | None,
     days: float | None,
-    settings: Settings,
+    target: Target,
     as_json: bool,
 ) -> None:
     """Make an API key and print it.
@@ -154,40 +125,30 @@ def add_key(
       iot-registry key add trust-sync --scope feed:read --domain home.example --days 365
     """
     expires = now() + dt.timedelta(days=days) if days else None
-    with opened(settings) as registry, registry.database.write() as session:
-        row, secret = access.create_key(
-            session,
-            registry.principal,
-            label[:100],
-            frozenset(Scope(scope) for scope in scopes),
-            now(),
-            domain=_domain(session, registry.principal, domain_name),
-            expires_at=expires,
-        )
-        session.flush()
-        session.refresh(row)
-        view = key_view(row)
+    data = {"label": label, "scopes": list(scopes), "domain": domain_name, "expires_at": expires}
+    with target.opened() as registry:
+        created = registry.create_key(checked(KeyCreate, data))
     if as_json:
-        print_json({"key": view.model_dump(mode="json"), "secret": secret})
+        print_json(created.model_dump(mode="json"))
         return
-    people.print(f"Key {view.id} ({', '.join(view.scopes)}); shown only now:")
-    click.echo(secret)
+    people.print(f"Key {created.key.id} ({', '.join(created.key.scopes)}); shown only now:")
+    click.echo(created.secret)
 
 
 @key.command("list")
-@settings_options
+@target_options
 @json_option
-def list_keys(settings: Settings, as_json: bool) -> None:
+def list_keys(target: Target, as_json: bool) -> None:
     """List the API keys, without their secrets.
 
     \b
     Example:
       iot-registry key list
     """
-    with opened(settings) as registry, registry.database.read() as session:
-        views = [key_view(row) for row in access.list_keys(session, registry.principal)]
+    with target.opened() as registry:
+        found = registry.list_keys()
     if as_json:
-        print_json({"keys": [view.model_dump(mode="json") for view in views]})
+        print_json(found.model_dump(mode="json"))
         return
     table(
         "API keys",
@@ -201,21 +162,21 @@ def list_keys(settings: Settings, as_json: bool) -> None:
                 moment(v.expires_at),
                 moment(v.revoked_at),
             ]
-            for v in views
+            for v in found.keys
         ],
     )
 
 
 @key.command("revoke")
 @click.argument("key_id")
-@settings_options
-def revoke_key(key_id: str, settings: Settings) -> None:
+@target_options
+def revoke_key(key_id: str, target: Target) -> None:
     """Make an API key useless, at once.
 
     \b
     Example:
       iot-registry key revoke 0123456789ab
     """
-    with opened(settings) as registry, registry.database.write() as session:
-        row = access.revoke_key(session, registry.principal, key_id, now())
-        people.print(f"Key {row.id} ({row.label}) is revoked.")
+    with target.opened() as registry:
+        revoked = registry.revoke_key(key_id)
+    people.print(f"Key {revoked.id} ({revoked.label}) is revoked.")

@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from iot_registry import config, log
+from iot_registry.cli.administration import LocalAdministration
+from iot_registry.cli.remote import RemoteError
 from iot_registry.config import Settings
-from iot_registry.errors import ConfigurationError, Refused
+from iot_registry.errors import ConfigurationError, Reason, Refused
 from iot_registry.service import provision
-from iot_registry.service.access import Principal, local_principal
-from iot_registry.service.authorities import KeyStore
+from iot_registry.service.access import local_principal
 from iot_registry.signer.base import SignerError
 from iot_registry.store import migrate
 from iot_registry.store.database import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=BaseModel)
 
 # Commands whose own options override the `registry` section of the configuration, and which.
 OVERRIDING = {"serve": ("listen", "domain"), "init": ("domain",)}
@@ -46,7 +49,7 @@ class Group(click.Group):
         except Refused as refused:
             field = f" (field {refused.field})" if refused.field else ""
             raise Failed(f"refused, {refused.reason}: {refused.detail}{field}") from None
-        except (ConfigurationError, SignerError) as error:
+        except (ConfigurationError, SignerError, RemoteError) as error:
             raise Failed(str(error)) from None
         except DBAPIError as error:
             raise Failed(f"the database does not answer as it should: {error.orig}") from None
@@ -103,18 +106,8 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
 
 
-class Registry:
-    """An open registry: what a command works on."""
-
-    def __init__(self, settings: Settings, database: Database, root_key: Path | None = None) -> None:
-        self.settings = settings
-        self.database = database
-        self.store = KeyStore(settings, root_key)
-        self.principal: Principal = local_principal(getpass.getuser())
-
-
 @contextlib.contextmanager
-def opened(settings: Settings, *, root_key: Path | None = None, create: bool = False) -> Iterator[Registry]:
+def opened(settings: Settings, *, root_key: Path | None = None, create: bool = False) -> Iterator[LocalAdministration]:
     """The registry in `settings`, at this version's schema. Raises ConfigurationError if there is
     none yet.
     """
@@ -123,7 +116,8 @@ def opened(settings: Settings, *, root_key: Path | None = None, create: bool = F
     database = Database(settings.database_url)
     try:
         migrate.upgrade(database)
-        yield Registry(provision.with_default_domain(database, settings), database, root_key)
+        who = local_principal(getpass.getuser())
+        yield LocalAdministration(provision.with_default_domain(database, settings), database, who, root_key)
     finally:
         database.close()
 
@@ -138,6 +132,16 @@ def prepare_state_dir(settings: Settings, *, create: bool) -> None:
     mode = path.stat().st_mode & 0o777
     if mode & 0o027:
         raise ConfigurationError(f"{path}: mode is {mode:04o}, expected 0700 or 0750: it holds private keys")
+
+
+def checked(model: type[M], data: dict[str, Any]) -> M:
+    """Command-line values, checked as the API checks a body. Raises Refused."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Refused(Reason.INVALID_FIELD, f"{first['msg']}, found {first['input']!r}", field=field) from None
 
 
 def print_json(data: Any) -> None:

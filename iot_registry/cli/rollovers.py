@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from rich.progress import Progress, TaskID
 
+from iot_registry.cli.administration import LocalAdministration
 from iot_registry.cli.domains import ROOT_KEY
 from iot_registry.cli.output import (
-    Registry,
     json_option,
     moment,
     now,
@@ -26,13 +26,12 @@ from iot_registry.config import Settings
 from iot_registry.errors import Reason, Refused
 from iot_registry.publication import tsig
 from iot_registry.publication.publisher import Publisher
+from iot_registry.service import invalidation
 from iot_registry.service import rollover as service
-from iot_registry.service.authorities import server_anchor
-from iot_registry.service.rollover import Step
+from iot_registry.service.invalidation import Step
 from iot_registry.signer import create_signer
 
 TITLES = {
-    Step.AUTHORITY: "new issuing CA, all certificates invalid",
     Step.WITHDRAW: "old records leave the DNS",
     Step.DNSSEC: "new DNSSEC keys",
     Step.TOKENS: "new enrollment tokens",
@@ -43,6 +42,8 @@ TITLES = {
 @click.group()
 def rollover() -> None:
     """Emergency: make a domain's keys new and every device certificate invalid, at once.
+
+    On the registry's own machine only: no API key may do this.
 
     \b
     Example:
@@ -56,7 +57,8 @@ def rollover() -> None:
 @click.option(
     "--bundles",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the devices' new enrollment bundles. Default: in the state directory.",
+    help="File for the devices' new enrollment bundles. Default: in the state directory, or where an interrupted "
+    "rollover put them.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @ROOT_KEY
@@ -76,15 +78,22 @@ def start(
     """
     if not yes:
         click.confirm(f"Every device of {domain} must enroll again. Go on?", abort=True, err=True)
-    with opened(settings, root_key=root_key) as registry:
-        target = bundles or settings.state_dir / f"rollover-{domain}.jsonl"
-        number = service.begin(registry.database, registry.principal, domain)
+    with opened(settings, root_key=root_key) as registry, service.alone(settings.state_dir):
+        begun = invalidation.begin(
+            registry.database, registry.store, registry.settings, registry.principal, domain, bundles, now()
+        )
+        if begun.resumed:
+            people.print("Going on with the rollover that was interrupted.")
+        else:
+            people.print(
+                "There is a new issuing CA. Every certificate and token of before is worth nothing from now on."
+            )
         with Progress(console=people, disable=not sys.stderr.isatty()) as progress:
-            _run(registry, number, target, progress)
+            _run(registry, begun.number, begun.bundle_files[-1], progress)
         view = _view(registry, domain)
     _print(view, as_json)
     if not as_json:
-        people.print(f"New enrollment bundles: {target}")
+        people.print(f"New enrollment bundles: {', '.join(view.bundle_files)}")
         if view.ds:
             people.print("DS records for the parent zone, in place of the old ones:")
             for record in view.ds:
@@ -93,7 +102,7 @@ def start(
             people.print("No signer is configured: make new DNSSEC keys by hand and replace the parent's DS records.")
 
 
-def _run(registry: Registry, number: int, target: Path, progress: Progress) -> None:
+def _run(registry: LocalAdministration, number: int, target: Path, progress: Progress) -> None:
     tasks: dict[Step, TaskID] = {}
 
     def report(step: Step, done: int, total: int) -> None:
@@ -109,15 +118,13 @@ def _run(registry: Registry, number: int, target: Path, progress: Progress) -> N
         if not publisher.round_if_leader(now()):
             time.sleep(0.1)
 
-    with registry.database.read() as session:
-        anchor = server_anchor(session, settings)
     try:
         service.Runner(
             registry.database,
             registry.store,
             settings,
             create_signer(settings),
-            anchor,
+            registry.server_anchor,
             target,
             publish,
             report,
@@ -126,7 +133,7 @@ def _run(registry: Registry, number: int, target: Path, progress: Progress) -> N
         publisher.stop()
 
 
-def _view(registry: Registry, domain: str) -> service.Progress:
+def _view(registry: LocalAdministration, domain: str) -> service.Progress:
     with registry.database.read() as session:
         view = service.progress(session, registry.principal, domain)
     if view is None:

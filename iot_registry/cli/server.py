@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from pathlib import Path
 
 import click
 from sqlalchemy import select
 
 from iot_registry import log
+from iot_registry.cli.authorities import show
 from iot_registry.cli.output import (
     json_option,
+    moment,
     now,
     opened,
     people,
@@ -19,11 +22,11 @@ from iot_registry.cli.output import (
     settings_options,
     table,
 )
+from iot_registry.cli.target import Target, target_options
 from iot_registry.config import Settings, parse_endpoint
 from iot_registry.pki.keys import write_private
 from iot_registry.publication import tsig
 from iot_registry.service import authorities, provision
-from iot_registry.service import status as status_service
 from iot_registry.signer import knot_text
 from iot_registry.store.models import AuthorityKind, Domain
 
@@ -83,7 +86,7 @@ def init(settings: Settings, root_key_out: Path | None, as_json: bool) -> None:
     people.print("The registry is set up." if made else "The registry was set up already.")
     people.print(f"Root CA key: {root_key_out or path}")
     if not root_key_out:
-        people.print("Keep it offline: only a new domain and a rollover need it (--root-key).")
+        people.print("Keep it offline: only a new domain, a new issuing CA and a rollover need it (--root-key).")
 
 
 def _move(source: Path, target: Path) -> None:
@@ -100,19 +103,19 @@ def _move(source: Path, target: Path) -> None:
 
 
 @click.command()
-@settings_options
+@target_options
 @json_option
-def status(settings: Settings, as_json: bool) -> None:
+def status(target: Target, as_json: bool) -> None:
     """Devices by status, and how far the DNS lags behind the database.
 
     \b
     Example:
       iot-registry status --json
     """
-    with opened(settings) as registry, registry.database.read() as session:
-        view = status_service.status(session, None, now())
+    with target.opened() as registry:
+        view = registry.status()
     if as_json:
-        print_json(view.model_dump())
+        print_json(view.model_dump(mode="json"))
         return
     rows = [[state, str(count)] for state, count in view.devices.items()]
     table("Devices", ["status", "count"], rows)
@@ -128,6 +131,51 @@ def status(settings: Settings, as_json: bool) -> None:
             ]
         ],
     )
+    due = [authority for authority in view.authorities if authority.due]
+    if due:
+        show("CAs that end soon", due)
+
+
+@click.command()
+@target_options
+@click.option("--after", type=click.IntRange(0), default=0, help="Start after the entry of this number.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@json_option
+def audit(target: Target, after: int, limit: int, as_json: bool) -> None:
+    """Who changed what, and when, oldest first.
+
+    \b
+    Example:
+      iot-registry audit --after 100 --json
+    """
+    with target.opened() as registry:
+        found = registry.audit_log(after, limit)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    table(
+        "Audit log",
+        ["number", "time", "who", "what", "of", "detail"],
+        [
+            [str(e.id), moment(e.time), e.actor, e.action, e.target, json.dumps(e.detail) if e.detail else ""]
+            for e in found.entries
+        ],
+    )
+    if found.next is not None:
+        people.print(f"There are more: --after {found.next}")
+
+
+@click.command()
+@settings_options
+def anchor(settings: Settings) -> None:
+    """Print the certificate that clients must trust to reach this registry: what --ca-file wants elsewhere.
+
+    \b
+    Example:
+      iot-registry anchor > anchor.pem
+    """
+    with opened(settings) as registry:
+        click.echo(registry.server_anchor, nl=False)
 
 
 @click.command("dns-config")

@@ -9,6 +9,7 @@ cannot name another domain's devices, even where the common root is trusted.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 from collections.abc import Iterable
 
@@ -23,9 +24,16 @@ from iot_registry import names
 BACKDATE = dt.timedelta(hours=1)
 
 
+# X.520's bound.
+MAX_COMMON_NAME = 64
+
+
 def _subject(common_name: str) -> x509.Name:
-    # X.520 bounds a common name to 64 characters.
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+    if len(common_name) > MAX_COMMON_NAME:
+        # Cut, two CAs could have one subject, and networks refuse an anchor that shadows another.
+        mark = "-" + hashlib.sha256(common_name.encode()).hexdigest()[:8]
+        common_name = common_name[: MAX_COMMON_NAME - len(mark)] + mark
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def key_usage(*, ca: bool) -> x509.KeyUsage:
@@ -86,6 +94,8 @@ def issuing(
 
     generation: counts the domain's issuing CAs, so that no two of them share a subject.
     """
+    # Beyond the root's end it would be good for nothing.
+    days = min(days, (root.not_valid_after_utc - now).days)
     return (
         _builder(_subject(f"Device CA {generation} of {domain}"), root.subject, key, now, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -9,11 +9,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from iot_registry.pki.authority import BACKDATE, key_usage
+from iot_registry.pki.authority import BACKDATE, MAX_COMMON_NAME, key_usage
 
 # RFC 8520 section 11: id-pe-mud-url, an IA5String, never critical.
 MUD_URL_OID = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.25")
-MAX_COMMON_NAME = 64
 MAX_MUD_URL = 255
 
 

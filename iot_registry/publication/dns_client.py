@@ -44,6 +44,11 @@ def _translated(what: str):  # type: ignore[no-untyped-def]  # a generator-based
         yield
     except dns.tsig.PeerError as error:
         raise DnsError(f"{what}: the server refuses the TSIG key: {error}", refused=True) from None
+    except dns.exception.FormError as error:
+        # What it says where the answer lacks the TSIG; Knot answers so for a zone that it does not have.
+        if "TSIG" in str(error):
+            raise DnsError(f"{what}: the answer is not signed: has the server this zone, and this key?") from None
+        raise DnsError(f"{what}: {type(error).__name__}: {error}") from None
     except (dns.exception.DNSException, OSError, EOFError) as error:
         raise DnsError(f"{what}: {type(error).__name__}: {error}") from None
 

@@ -233,7 +233,9 @@ def _run_out(now: dt.datetime) -> Select[Certificate]:
 
 
 def _leaving(now: dt.datetime) -> Select[Device]:
-    return select(Device).where(Device.leaves_at <= now, Device.status == DeviceStatus.ACTIVE)
+    # Registered: its certificate under this name was lost to a rollover or ran out meanwhile.
+    standing = (DeviceStatus.ACTIVE, DeviceStatus.REGISTERED)
+    return select(Device).where(Device.leaves_at <= now, Device.status.in_(standing))
 
 
 def withdraw(session: Session, certificates: Iterable[Certificate], now: dt.datetime) -> None:

@@ -89,6 +89,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+_IDENTIFIER = re.compile(r"[0-9a-f]{12}\Z")
 _KEY = re.compile(r"irk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
 
 
@@ -151,7 +152,7 @@ def authenticate(session: Session, presented: str, now: dt.datetime) -> Principa
 def revoke_key(session: Session, principal: Principal, identifier: str, now: dt.datetime) -> ApiKey:
     """Raises Refused if there is no such key in sight."""
     principal.require(Scope.KEY_WRITE)
-    key = session.get(ApiKey, identifier)
+    key = session.get(ApiKey, identifier) if _IDENTIFIER.match(identifier) else None
     if key is None or (principal.domain_id is not None and key.domain_id != principal.domain_id):
         raise Refused(Reason.NOT_FOUND, f"no key {identifier[:20]}")
     if key.revoked_at is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +17,9 @@ from iot_registry.config import Settings
 from iot_registry.errors import ConfigurationError, Reason, Refused
 from iot_registry.pki import authority, keys
 from iot_registry.store.models import Authority, AuthorityKind, Domain
+
+# Pairs of hexadecimal digits joined by dashes; far longer than any.
+_AKI = re.compile(r"[0-9A-Fa-f-]{1,128}\Z")
 
 
 class KeyStore:
@@ -145,6 +149,8 @@ def create_issuing(
         root_key = store.load(root)
     except ConfigurationError as error:
         raise Refused(Reason.UNAVAILABLE, f"a new issuing CA needs the root's key: {error}") from None
+    if certificate(root).not_valid_after_utc - now < dt.timedelta(days=1):
+        raise Refused(Reason.UNAVAILABLE, f"the root CA ends at {root.not_after.isoformat()}: it can sign nothing more")
     generation = 1 + (
         session.scalar(select(func.max(Authority.generation)).where(Authority.domain_id == domain.id)) or 0
     )
@@ -158,9 +164,9 @@ def create_issuing(
     return row
 
 
-def active_issuing(session: Session, domain_id: int) -> Authority:
-    """The CA that signs for this domain now."""
-    return session.scalars(
+def active_issuing(session: Session, domain_id: int, *, lock: bool = False) -> Authority:
+    """The CA that signs for this domain now. lock: it is not retired before this transaction ends."""
+    statement = (
         select(Authority)
         .where(
             Authority.domain_id == domain_id,
@@ -168,18 +174,19 @@ def active_issuing(session: Session, domain_id: int) -> Authority:
             Authority.retired_at.is_(None),
         )
         .order_by(Authority.generation.desc())
-    ).one()
+        .limit(1)
+    )
+    return session.scalars(statement.with_for_update(read=True) if lock else statement).one()
 
 
 def by_key_identifier(session: Session, aki: str) -> Authority:
     """A CA for PKIX-CD: the root or a live issuing CA. Raises Refused."""
-    row = session.scalars(
-        select(Authority).where(
-            Authority.aki == aki.lower(),
-            Authority.kind.in_((AuthorityKind.ROOT, AuthorityKind.ISSUING)),
-            Authority.retired_at.is_(None),
-        )
-    ).first()
+    statement = select(Authority).where(
+        Authority.aki == aki.lower(),
+        Authority.kind.in_((AuthorityKind.ROOT, AuthorityKind.ISSUING)),
+        Authority.retired_at.is_(None),
+    )
+    row = session.scalars(statement).first() if _AKI.match(aki) else None
     if row is None:
         raise Refused(Reason.NOT_FOUND, "no CA with this key identifier")
     return row

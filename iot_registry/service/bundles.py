@@ -63,7 +63,7 @@ def cancel_tokens(session: Session, device_id: int, now: dt.datetime) -> None:
 
 
 def find_token(session: Session, device: Device | None, secret: str, now: dt.datetime) -> Token | None:
-    """The device's token with this secret, used or not; None: wrong, cancelled or expired."""
+    """The device's token with this secret, used or not; None: wrong, cancelled, or expired before it was used."""
     wanted = digest(secret)
     # The row lock makes two enrollments with one token wait for each other on PostgreSQL.
     statement = select(Token).where(Token.device_id == (device.id if device else -1)).with_for_update()
@@ -71,6 +71,6 @@ def find_token(session: Session, device: Device | None, secret: str, now: dt.dat
     for token in session.scalars(statement):
         if hmac.compare_digest(token.secret_sha256, wanted):
             found = token
-    if found is None or found.cancelled_at is not None or found.expires_at <= now:
+    if found is None or found.cancelled_at is not None:
         return None
-    return found
+    return found if found.used_at is not None or found.expires_at > now else None

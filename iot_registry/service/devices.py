@@ -131,7 +131,9 @@ def rehome(session: Session, principal: Principal, name: str, target: str, immed
     parsed = names.parse_device(old.name)
     request = DeviceCreate(label=parsed.label, type=parsed.type, domain=domain.name, mud_url=old.mud_url)
     new = create(session, principal, request, domain.name, now)
-    new.rehomed_from_id = old.id
+    # A device that never came to use this name goes on using the one before.
+    unused = old.status == DeviceStatus.REGISTERED and old.rehomed_from_id is not None
+    new.rehomed_from_id = old.rehomed_from_id if unused else old.id
     if immediate or old.status == DeviceStatus.REGISTERED:
         old.status = DeviceStatus.REHOMED
         bundles.cancel_tokens(session, old.id, now)

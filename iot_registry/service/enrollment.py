@@ -32,6 +32,10 @@ from iot_registry.store.models import (
 
 MAX_CERTIFICATES_PER_HOUR = 10
 
+# How long a device that did not get its answer may fetch it again: longer than a modem takes to find its network back,
+# shorter than anyone who comes upon the spent token later.
+ANSWER_AGAIN = dt.timedelta(minutes=10)
+
 # One text for every way in which credentials can be wrong: it must not tell which names or tokens exist.
 _WRONG_CREDENTIALS = "the device name and token do not match an open enrollment of this domain"
 
@@ -48,32 +52,58 @@ class Enrollment:
     ) -> Certificate:
         """Issue to a device that holds a token. The token is spent, unless this is refused. Raises
         Refused."""
-        device = session.scalars(
-            select(Device)
-            .where(Device.name == user.lower().removesuffix("."), Device.domain_id == domain.id)
-            # A revocation must not slip in between this look at the status and the change of it below.
-            .with_for_update()
-        ).first()
+        name = user.lower().removesuffix(".")
+        # PostgreSQL refuses to look for text that it could not hold.
+        device = (
+            None
+            if "\0" in name
+            else session.scalars(
+                select(Device)
+                .where(Device.name == name, Device.domain_id == domain.id)
+                # A revocation must not slip in between this look at the status and the change of it below.
+                .with_for_update()
+            ).first()
+        )
         token = find_token(session, device, secret, now)
         if device is None or token is None or device.status in (DeviceStatus.REVOKED, DeviceStatus.REHOMED):
             raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)
         if token.used_at is not None:
-            return self._collect(session, device, token.certificate_id, csr_der)
+            return self._collect(session, device, token.certificate_id, csr_der, now)
         request = vet(csr_der, device.name)
         certificate = self.issue(session, device, request, now, device_principal(device.name, domain.id))
         token.used_at = now
         token.certificate_id = certificate.id
         return certificate
 
-    def _collect(self, session: Session, device: Device, certificate_id: int | None, csr_der: bytes) -> Certificate:
-        """The same request again after a 202 (RFC 7030 section 4.2.3). Any other use of a spent token is
-        a replay."""
+    def _collect(
+        self, session: Session, device: Device, certificate_id: int | None, csr_der: bytes, now: dt.datetime
+    ) -> Certificate:
+        """The same request again: after a 202 (RFC 7030 section 4.2.3), or because the answer was lost on the way.
+
+        The same key is answered with the same certificate; any other use of a spent token is a replay. Whoever has
+        token and request but not the key gains nothing: the certificate is public, and useless without that key.
+        """
         certificate = session.get(Certificate, certificate_id) if certificate_id else None
-        if certificate is None or certificate.status != CertificateStatus.PENDING:
+        if certificate is None or not _collectable(session, certificate, now):
             raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)
         if _spki_sha256(vet(csr_der, device.name)) != certificate.spki_sha256:
             raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)
+        if certificate.status == CertificateStatus.CURRENT:
+            self._note_again(session, device, certificate, now)
         return certificate
+
+    def _note_again(self, session: Session, device: Device, certificate: Certificate, now: dt.datetime) -> None:
+        who = device_principal(device.name, device.domain_id)
+        audit(
+            session,
+            who,
+            "certificate.again",
+            device.name,
+            now,
+            domain_id=device.domain_id,
+            serial=certificate.serial,
+            fingerprint=certificate.fingerprint,
+        )
 
     def by_certificate(
         self, session: Session, domain: Domain, peer_der: bytes, csr_der: bytes, now: dt.datetime
@@ -95,6 +125,9 @@ class Enrollment:
         for certificate in waiting:
             if certificate.spki_sha256 == _spki_sha256(request):
                 return certificate
+        if held.status == CertificateStatus.RETIRING and (again := _lost_answer(session, device, request, now)):
+            self._note_again(session, device, again, now)
+            return again
         _refuse_haste(session, device, now)
         return self.issue(session, device, request, now, device_principal(device.name, domain.id))
 
@@ -128,7 +161,9 @@ class Enrollment:
             )
         ):
             waiting.status = CertificateStatus.WITHDRAWN
-        authority = authorities.active_issuing(session, device.domain_id)
+        authority = authorities.active_issuing(session, device.domain_id, lock=True)
+        if authority.not_after <= now:
+            raise Refused(Reason.UNAVAILABLE, f"the issuing CA ended at {authority.not_after.isoformat()}: renew it")
         key = self.store.load(authority)
         cert = device_certificate(
             request.public_key,
@@ -188,10 +223,13 @@ class Enrollment:
         return max(0.0, (ready - now).total_seconds())
 
     def deliver(self, session: Session, certificate_id: int, now: dt.datetime) -> Certificate:
-        """Hand the certificate out: it becomes the current one, older ones leave after the overlap.
-        Raises Refused."""
+        """Hand the certificate out: it becomes the current one, older ones leave after the overlap. What was handed out
+        just now is handed out again. Raises Refused."""
         row = session.get_one(Certificate, certificate_id)
         device = session.get_one(Device, row.device_id, with_for_update=True)
+        session.refresh(row)
+        if device.status == DeviceStatus.ACTIVE and _delivered_lately(row, now):
+            return row
         if row.status != CertificateStatus.PENDING or device.status != DeviceStatus.ACTIVE:
             raise Refused(Reason.CONFLICT, f"{device.name} was revoked, or asked for another certificate, meanwhile")
         overlap = dt.timedelta(seconds=max(device.domain.ttl, self.settings.enrollment.overlap_seconds))
@@ -209,6 +247,36 @@ class Enrollment:
             if former.leaves_at is None:
                 former.leaves_at = now + overlap
         return row
+
+
+def _delivered_lately(row: Certificate, now: dt.datetime) -> bool:
+    return (
+        row.status == CertificateStatus.CURRENT
+        and row.delivered_at is not None
+        and row.delivered_at > now - ANSWER_AGAIN
+    )
+
+
+def _collectable(session: Session, certificate: Certificate, now: dt.datetime) -> bool:
+    """Whether it waits to be handed out, or was just now and the device has not gone on from it."""
+    if certificate.status == CertificateStatus.PENDING:
+        return True
+    newer = select(Certificate.id).where(
+        Certificate.device_id == certificate.device_id, Certificate.id > certificate.id
+    )
+    return _delivered_lately(certificate, now) and session.scalars(newer.limit(1)).first() is None
+
+
+def _lost_answer(session: Session, device: Device, request: VettedRequest, now: dt.datetime) -> Certificate | None:
+    """What a renewal for this very key was answered with just now, if the device still shows its old certificate."""
+    current = session.scalars(
+        select(Certificate).where(
+            Certificate.device_id == device.id,
+            Certificate.status == CertificateStatus.CURRENT,
+            Certificate.spki_sha256 == _spki_sha256(request),
+        )
+    ).first()
+    return current if current is not None and _delivered_lately(current, now) else None
 
 
 def _spki_sha256(request: VettedRequest) -> str:

@@ -1,56 +1,37 @@
 """Emergency rollover of one domain: new issuing CA, new DNSSEC keys, every certificate invalid, new tokens.
 
-For the day when an issuing key or a signing key may be in other hands. It is a sequence of steps; the
-database holds which one is next, and every step may be done again after an interruption.
+For the day when an issuing key or a signing key may be in other hands. `invalidation.begin` does the first part in one
+transaction. The rest is a sequence of steps; the database holds which one is next, and every step may be done again
+after an interruption.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from iot_registry import feed
 from iot_registry.config import Settings
+from iot_registry.errors import Reason, Refused
 from iot_registry.feed import ChangeType
-from iot_registry.publication import outbox
-from iot_registry.service import access, authorities, bundles
+from iot_registry.service import authorities, bundles
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.domains import find_domain
+from iot_registry.service.invalidation import Step, without_token
 from iot_registry.signer.base import DnsSigner
 from iot_registry.store.database import Database
-from iot_registry.store.models import (
-    PUBLISHED_STATES,
-    Authority,
-    AuthorityKind,
-    Certificate,
-    CertificateStatus,
-    Device,
-    DeviceStatus,
-    Domain,
-    OutboxEntry,
-    Rollover,
-    Token,
-)
+from iot_registry.store.models import Device, Domain, OutboxEntry, Rollover, Token
 
 TOKEN_BATCH = 200
-
-
-class Step(StrEnum):
-    """What is to be done next."""
-
-    AUTHORITY = "authority"
-    WITHDRAW = "withdraw"
-    DNSSEC = "dnssec"
-    TOKENS = "tokens"
-    DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -66,6 +47,7 @@ class Progress:
     tokens: int
     enrolled: int
     ds: list[str]
+    bundle_files: list[str]
 
 
 Report = Callable[[Step, int, int], None]
@@ -75,22 +57,21 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def begin(database: Database, principal: Principal, domain_name: str) -> int:
-    """Start a rollover, or find the one that was interrupted; returns its number. Raises Refused."""
-    now = utc_now()
-    with database.write() as session:
-        principal.require(Scope.ADMIN)
-        domain = find_domain(session, principal, domain_name)
-        unfinished = session.scalars(
-            select(Rollover.id).where(Rollover.domain_id == domain.id, Rollover.step != Step.DONE)
-        ).first()
-        if unfinished is not None:
-            return unfinished
-        row = Rollover(domain_id=domain.id, step=Step.AUTHORITY, started_at=now, detail={})
-        session.add(row)
-        session.flush()
-        access.audit(session, principal, "rollover.begin", domain.name, now, domain_id=domain.id)
-        return row.id
+@contextlib.contextmanager
+def alone(state_dir: Path) -> Iterator[None]:
+    """Let no other command carry a rollover out meanwhile. Ends with the process. Raises Refused.
+
+    Two at once would make the zone's keys twice, and cancel each other's tokens.
+    """
+    descriptor = os.open(state_dir / "rollover.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(Reason.CONFLICT, "another command is carrying a rollover out") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Runner:
@@ -124,7 +105,6 @@ class Runner:
     def run(self, number: int) -> None:
         """All remaining steps. Raises Refused, SignerError or OSError; run it again once that is mended."""
         steps = {
-            Step.AUTHORITY: self._authority,
             Step.WITHDRAW: self._withdraw,
             Step.DNSSEC: self._dnssec,
             Step.TOKENS: self._tokens,
@@ -136,40 +116,17 @@ class Runner:
                 return
             steps[step](number)
 
-    def _authority(self, number: int) -> None:
-        """One transaction: from its commit on, no certificate of before is worth anything here."""
-        now = utc_now()
-        with self._database.write() as session:
-            feed.lock(session)
-            row = session.get_one(Rollover, number)
-            domain = row.domain
-            old = list(
-                session.scalars(
-                    select(Authority).where(
-                        Authority.domain_id == domain.id,
-                        Authority.kind == AuthorityKind.ISSUING,
-                        Authority.retired_at.is_(None),
-                    )
-                )
-            )
-            authorities.create_issuing(session, self._store, self._settings, domain, now)
-            for authority in old:
-                authority.retired_at = now
-                feed.append(session, ChangeType.ANCHOR_REMOVED, domain.id, now, anchor=authority)
-            affected = _invalidate(session, domain, now)
-            row.step = Step.WITHDRAW
-            row.detail = {"retired": [authority.aki for authority in old], "devices": affected}
-        self._report(Step.AUTHORITY, 1, 1)
-
     def _withdraw(self, number: int) -> None:
         """Wait until the DNS has let go of every record of before; then the old CA keys can go."""
         with self._database.read() as session:
             row = session.get_one(Rollover, number)
-            domain_id, retired, total = row.domain_id, list(row.detail["retired"]), int(row.detail["devices"])
+            domain_id, before = row.domain_id, row.started_at
+            retired, total = list(row.detail["retired"]), int(row.detail["devices"])
         while True:
             self._publish()
             with self._database.read() as session:
-                waiting = pending(session, domain_id)
+                # Not what came later: a registry that goes on being used would never be done.
+                waiting = pending(session, domain_id, before)
             self._report(Step.WITHDRAW, max(0, total - waiting), total)
             if not waiting:
                 break
@@ -190,9 +147,7 @@ class Runner:
             with self._database.read() as session:
                 detail = dict(session.get_one(Rollover, number).detail)
         old = set(detail["old_keys"])
-        # Keys made before an interruption are the new ones already.
-        if not set(signer.present_keys(zone)) - old:
-            signer.generate_keys(zone)
+        signer.generate_keys(zone, old)
         self._report(Step.DNSSEC, 1, 3)
         signer.remove_keys(zone, sorted(old))
         signer.sign(zone)
@@ -207,8 +162,9 @@ class Runner:
         """
         while True:
             with self._database.write() as session:
+                feed.lock(session)
                 row = session.get_one(Rollover, number)
-                devices = list(session.scalars(_without_token(row).limit(TOKEN_BATCH)))
+                devices = list(session.scalars(without_token(row).limit(TOKEN_BATCH).with_for_update()))
                 lines = [self._bundle(session, device, row) for device in devices]
                 if lines:
                     _append_private(self._file, lines)
@@ -241,60 +197,19 @@ class Runner:
             if step is Step.DONE:
                 row.finished_at = now
             if announce:
-                feed.append(session, ChangeType.ROLLOVER, row.domain_id, now)
+                # The keys are the zone's: other domains in it may be looked up under them too.
+                sharing = select(Domain.id).where(Domain.zone == row.domain.zone).order_by(Domain.id)
+                for domain_id in list(session.scalars(sharing)):
+                    feed.append(session, ChangeType.ROLLOVER, domain_id, now)
 
 
-def _invalidate(session: Session, domain: Domain, now: dt.datetime) -> int:
-    """Withdraw every certificate and cancel every token of a domain; returns how many devices must enroll
-    again.
-    """
-    ids = select(Device.id).where(Device.domain_id == domain.id)
-    session.execute(
-        update(Certificate)
-        .where(Certificate.device_id.in_(ids), Certificate.status.in_(PUBLISHED_STATES))
-        .values(status=CertificateStatus.WITHDRAWN)
-        .execution_options(synchronize_session=False)
-    )
-    session.execute(
-        update(Token)
-        .where(Token.device_id.in_(ids), Token.used_at.is_(None), Token.cancelled_at.is_(None))
-        .values(cancelled_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    affected = 0
-    standing = (DeviceStatus.ACTIVE, DeviceStatus.REGISTERED)
-    for device in session.scalars(
-        select(Device).where(Device.domain_id == domain.id, Device.status.in_(standing)).order_by(Device.id)
-    ):
-        affected += 1
-        if device.status == DeviceStatus.ACTIVE:
-            device.status = DeviceStatus.REGISTERED
-            device.updated_at = now
-            outbox.enqueue(session, device, ChangeType.DEVICE_CHANGED, now)
-    return affected
-
-
-def _without_token(row: Rollover) -> Select[Device]:
-    issued = select(Token.device_id).where(Token.rollover_id == row.id)
-    return (
-        select(Device)
-        .where(
-            Device.domain_id == row.domain_id,
-            Device.status == DeviceStatus.REGISTERED,
-            Device.created_at <= row.started_at,
-            Device.id.not_in(issued),
-        )
-        .order_by(Device.id)
-    )
-
-
-def pending(session: Session, domain_id: int) -> int:
-    """How many of a domain's names the DNS does not agree on yet."""
+def pending(session: Session, domain_id: int, before: dt.datetime) -> int:
+    """How many of a domain's names have a change of then or earlier that the DNS does not serve yet."""
     return (
         session.scalar(
             select(func.count(func.distinct(OutboxEntry.device_id)))
             .join(Device, Device.id == OutboxEntry.device_id)
-            .where(Device.domain_id == domain_id)
+            .where(Device.domain_id == domain_id, OutboxEntry.created_at <= before)
         )
         or 0
     )
@@ -314,10 +229,11 @@ def progress(session: Session, principal: Principal, domain_name: str) -> Progre
         started_at=row.started_at,
         finished_at=row.finished_at,
         devices=int(row.detail.get("devices", 0)),
-        withdrawing=pending(session, domain.id),
+        withdrawing=pending(session, domain.id, row.started_at),
         tokens=session.scalar(tokens) or 0,
         enrolled=session.scalar(tokens.where(Token.used_at.is_not(None))) or 0,
         ds=list(row.detail.get("ds", [])),
+        bundle_files=list(row.detail.get("bundle_files", [])),
     )
 
 
@@ -326,6 +242,8 @@ def _append_private(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "a") as stream:
+        # It may have been there, for others to read.
+        os.fchmod(descriptor, 0o600)
         stream.write("".join(line + "\n" for line in lines))
         stream.flush()
         os.fsync(stream.fileno())

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from iot_registry.pki.issue import MAX_MUD_URL
 from iot_registry.publication.profile import Profile
 from iot_registry.service.access import Scope
+from iot_registry.store.models import DeviceStatus
 
 # RFC 3986, cut down to what a MUD URL needs; RFC 8520 section 1.5 wants https.
 _MUD_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?\Z")
@@ -54,6 +55,28 @@ class DeviceCreate(Request):
     mud_url: MudUrl | None = Field(None, examples=["https://maker.example/camera.json"])
     profile: Annotated[Profile, Field(strict=False)] | None = None
     token: bool = Field(True, description="Make a one-time enrollment token and return it as a bundle.")
+
+
+class DeviceSearch(Request):
+    """Which devices: all of these must hold. after: the name before the first one."""
+
+    domain: str | None = None
+    status: Annotated[DeviceStatus, Field(strict=False)] | None = None
+    type: str | None = None
+    search: str | None = None
+    after: str | None = None
+    limit: int = 100
+
+    def criteria(self) -> dict[str, Any]:
+        """As `iot_registry.service.devices.search` takes them."""
+        return {
+            "domain": self.domain,
+            "status": self.status,
+            "type_": self.type,
+            "text": self.search,
+            "after": self.after,
+            "limit": self.limit,
+        }
 
 
 class Revoke(Request):
@@ -219,12 +242,27 @@ class Provisioning(Answer):
     server_certificate_signature: str
 
 
+class AuthorityView(Answer):
+    """kind: root or issuing. issuing: it signs what is issued now. certificates: how many of its are in use.
+    due: it ends so soon that it needs a successor."""
+
+    kind: str
+    domain: str | None
+    aki: str
+    generation: int
+    not_after: dt.datetime
+    issuing: bool
+    certificates: int
+    due: bool
+
+
 class StatusView(Answer):
     devices: dict[str, int]
     outbox_pending: int
     outbox_oldest_seconds: float
     outbox_last_error: str | None
     feed_sequence: int
+    authorities: list[AuthorityView]
 
 
 class Problem(BaseModel):

@@ -8,13 +8,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from iot_registry import feed
+from iot_registry.service import succession
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.schemas import AuditView, StatusView
 from iot_registry.store.models import AuditEntry, Device, DeviceStatus, Domain, OutboxEntry
 
 
-def status(session: Session, domain_id: int | None, now: dt.datetime) -> StatusView:
-    """Counts and lag, of one domain or of all."""
+def status(session: Session, domain_id: int | None, device_days: int, now: dt.datetime) -> StatusView:
+    """Counts, lag and CAs, of one domain or of all. device_days: life of a device's certificate."""
     devices = select(Device.status, func.count(Device.id)).group_by(Device.status)
     pending = select(func.count(OutboxEntry.id), func.min(OutboxEntry.created_at))
     trouble = select(OutboxEntry.last_error).where(OutboxEntry.last_error.is_not(None))
@@ -32,6 +33,7 @@ def status(session: Session, domain_id: int | None, now: dt.datetime) -> StatusV
         outbox_oldest_seconds=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
         outbox_last_error=session.scalars(trouble.order_by(OutboxEntry.id).limit(1)).first(),
         feed_sequence=feed.last_seq(session),
+        authorities=succession.views(session, domain_id, device_days, now),
     )
 
 

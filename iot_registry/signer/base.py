@@ -21,8 +21,11 @@ class DnsSigner(Protocol):
     def present_keys(self, zone: str) -> list[str]:
         """Identifiers of all keys that the zone has and that are not on their way out."""
 
-    def generate_keys(self, zone: str) -> list[str]:
-        """New keys of the zone's policy, published and active at once; returns their identifiers."""
+    def generate_keys(self, zone: str, old: set[str]) -> None:
+        """Give the zone a full set of keys beside the `old` ones, published and active at once.
+
+        What an interrupted call has made of the set is kept.
+        """
 
     def remove_keys(self, zone: str, keys: list[str]) -> None:
         """Take keys out of use at once, without the waiting that a graceful rollover does."""

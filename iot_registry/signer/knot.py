@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from iot_registry.pki.keys import write_private
 from iot_registry.signer import knot_text
@@ -15,7 +17,9 @@ COMMAND_SECONDS = 120
 # A zone is ready once it is signed; a small one takes well under a second.
 READY_SECONDS = 30
 
-_KEY_LINE = re.compile(r"^(?P<id>[0-9a-f]{40})\s+(?P<fields>.*)$", re.M)
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 class KnotSigner:
@@ -55,34 +59,29 @@ class KnotSigner:
 
     def present_keys(self, zone: str) -> list[str]:
         # Not by "active": a first KSK signs in state "ready" until the parent has its DS.
-        return [key for key, fields in self._keys(zone) if fields.get("remove", "0") == "0"]
+        return [str(key["id"]) for key in self._keys(zone) if not key["remove"]]
 
-    def _keys(self, zone: str) -> list[tuple[str, dict[str, str]]]:
-        found = []
-        for match in _KEY_LINE.finditer(self._run("keymgr", f"{zone}.", "list")):
-            fields = dict(part.split("=", 1) for part in match["fields"].split() if "=" in part)
-            found.append((match["id"], fields))
-        return found
+    def _keys(self, zone: str) -> list[dict[str, Any]]:
+        """All keys of the zone: `id`, the roles `ksk` and `zsk`, and times, 0 where not set."""
+        text = self._run("keymgr", "-j", f"{zone}.", "list")
+        try:
+            keys: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+        except ValueError:
+            raise SignerError(f"keymgr -j {zone}. list: found {text[:80]!r}, expected JSON") from None
+        return keys
 
-    def generate_keys(self, zone: str) -> list[str]:
-        combined = any(fields.get("ksk") == "yes" == fields.get("zsk") for _key, fields in self._keys(zone))
-        roles = [("yes", "yes")] if combined else [("yes", "no"), ("no", "yes")]
+    def generate_keys(self, zone: str, old: set[str]) -> None:
+        keys = self._keys(zone)
+        single = any(key["ksk"] and key["zsk"] for key in keys)
+        made = {(key["ksk"], key["zsk"]) for key in keys if key["id"] not in old}
         now = ("created=+0", "publish=+0", "ready=+0", "active=+0")
-        return [
-            self._run(
-                "keymgr",
-                f"{zone}.",
-                "generate",
-                "algorithm=ECDSAP256SHA256",
-                f"ksk={ksk}",
-                f"zsk={zsk}",
-                *now,
-            ).split()[-1]
-            for ksk, zsk in roles
-        ]
+        for ksk, zsk in [(True, True)] if single else [(True, False), (False, True)]:
+            if (ksk, zsk) not in made:
+                roles = (f"ksk={_yes(ksk)}", f"zsk={_yes(zsk)}")
+                self._run("keymgr", f"{zone}.", "generate", "algorithm=ECDSAP256SHA256", *roles, *now)
 
     def remove_keys(self, zone: str, keys: list[str]) -> None:
-        present = {key for key, _fields in self._keys(zone)}
+        present = {key["id"] for key in self._keys(zone)}
         for key in keys:
             if key in present:
                 # Retiring it by its timers is refused for a key that is not "active" yet; a key that may be in

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import json
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,27 +11,26 @@ from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from iot_registry.errors import Reason, Refused
-from iot_registry.service import access, bundles, devices, domains, provision, status
+from iot_registry.service import access, devices, domains, provision, status
+from iot_registry.service import keys as key_service
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.registration import Registration
 from iot_registry.service.schemas import (
     AuditList,
     DeviceCreate,
-    DeviceCreated,
     DeviceList,
+    DeviceSearch,
     DeviceView,
     DomainCreate,
     DomainList,
     Empty,
     KeyCreate,
-    KeyCreated,
     KeyList,
     Rehome,
     Revoke,
 )
-from iot_registry.service.views import key_view
-from iot_registry.store.models import Device, DeviceStatus, Domain
-from iot_registry.web.context import CONTEXT, Context, body, integer, now, principal, query
+from iot_registry.store.models import Device
+from iot_registry.web.context import CONTEXT, Context, body, integer, now, principal, query, validate
 
 T = TypeVar("T")
 
@@ -41,54 +39,25 @@ def _answer(model: BaseModel, code: int = 200) -> web.Response:
     return web.json_response(text=model.model_dump_json(), status=code, headers={"Cache-Control": "no-store"})
 
 
-def _created(
-    context: Context, session: Session, who: Principal, device: Device, token: bool, at: dt.datetime
-) -> DeviceCreated:
-    bundle, expires = None, None
-    if token:
-        row, secret = devices.issue_token(session, who, device, at, context.settings.enrollment.token_hours)
-        expires = row.expires_at
-        bundle = bundles.encode(
-            context.settings, device.name, device.domain.name, secret, expires, context.server_anchor_pem
-        )
-    session.flush()
-    return DeviceCreated(device=devices.views(session, [device])[0], bundle=bundle, expires=expires)
+def _registration(context: Context) -> Registration:
+    return Registration(context.settings, context.server_anchor_pem)
 
 
 async def create_device(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.DEVICE_WRITE)
     wanted = await body(request, DeviceCreate)
-
-    def work(session: Session) -> DeviceCreated:
-        device = devices.create(session, who, wanted, context.settings.default_domain, now())
-        return _created(context, session, who, device, wanted.token, now())
-
-    return _answer(await context.write(work), 201)
+    registration = _registration(context)
+    return _answer(await context.write(lambda s: registration.create(s, who, wanted, now())), 201)
 
 
 async def list_devices(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.DEVICE_READ)
     parameters = query(request, {"domain", "status", "type", "search", "after", "limit"})
-    wanted = parameters.get("status")
-    if wanted is not None and wanted not in set(DeviceStatus):
-        raise Refused(
-            Reason.INVALID_FIELD, f"found {wanted[:40]!r}, expected {', '.join(DeviceStatus)}", field="status"
-        )
     limit = integer(parameters, "limit", 100, 1, devices.MAX_PAGE)
-    page, following = await context.read(
-        lambda s: devices.search(
-            s,
-            who,
-            domain=parameters.get("domain"),
-            status=wanted,
-            type_=parameters.get("type"),
-            text=parameters.get("search"),
-            after=parameters.get("after"),
-            limit=limit,
-        )
-    )
+    wanted = validate(DeviceSearch, parameters | {"limit": limit})
+    page, following = await context.read(lambda s: devices.search(s, who, **wanted.criteria()))
     return _answer(DeviceList(devices=page, next=following))
 
 
@@ -144,23 +113,16 @@ async def rehome_device(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.DEVICE_WRITE)
     wanted, name = await body(request, Rehome), request.match_info["name"]
-
-    def work(session: Session) -> DeviceCreated:
-        device = devices.rehome(session, who, name, wanted.domain, wanted.immediate, now())
-        return _created(context, session, who, device, True, now())
-
-    return _answer(await context.write(work), 201)
+    registration = _registration(context)
+    return _answer(await context.write(lambda s: registration.rehome(s, who, name, wanted, now())), 201)
 
 
 async def create_token(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.DEVICE_WRITE)
     await body(request, Empty)
-    name = request.match_info["name"]
-    created = await context.write(
-        lambda s: _created(context, s, who, devices.find(s, who, name, lock=True), True, now())
-    )
-    return _answer(created, 201)
+    name, registration = request.match_info["name"], _registration(context)
+    return _answer(await context.write(lambda s: registration.new_token(s, who, name, now())), 201)
 
 
 async def export_devices(request: web.Request) -> web.StreamResponse:
@@ -221,38 +183,21 @@ async def create_key(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.KEY_WRITE)
     wanted = await body(request, KeyCreate)
-    if wanted.expires_at is not None and wanted.expires_at.tzinfo is None:
-        raise Refused(Reason.INVALID_FIELD, "expires_at has no time zone, expected RFC 3339", field="expires_at")
-
-    def work(session: Session) -> KeyCreated:
-        domain = domains.find_domain(session, who, wanted.domain) if wanted.domain else None
-        if domain is None and who.domain_id is not None:
-            domain = session.get_one(Domain, who.domain_id)
-        key, secret = access.create_key(
-            session,
-            who,
-            wanted.label,
-            frozenset(wanted.scopes),
-            now(),
-            domain=domain,
-            expires_at=wanted.expires_at,
-        )
-        session.flush()
-        return KeyCreated(key=key_view(key), secret=secret)
-
-    return _answer(await context.write(work), 201)
+    return _answer(await context.write(lambda s: key_service.create(s, who, wanted, now())), 201)
 
 
 async def list_keys(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     query(request, set())
-    return _answer(await context.read(lambda s: KeyList(keys=[key_view(key) for key in access.list_keys(s, who)])))
+    return _answer(
+        await context.read(lambda s: KeyList(keys=[key_service.view(key) for key in access.list_keys(s, who)]))
+    )
 
 
 async def revoke_key(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     identifier = request.match_info["id"]
-    return _answer(await context.write(lambda s: key_view(access.revoke_key(s, who, identifier, now()))))
+    return _answer(await context.write(lambda s: key_service.view(access.revoke_key(s, who, identifier, now()))))
 
 
 async def audit_log(request: web.Request) -> web.Response:
@@ -268,7 +213,9 @@ async def show_status(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     who.require(Scope.DEVICE_READ)
     query(request, set())
-    return _answer(await context.read(lambda s: status.status(s, who.domain_id, now())))
+    return _answer(
+        await context.read(lambda s: status.status(s, who.domain_id, context.settings.ca.device_days, now()))
+    )
 
 
 async def openapi(request: web.Request) -> web.Response:

@@ -113,9 +113,11 @@ async def _hand_out(context: Context, certificate: Certificate, kind: str) -> we
             await context.watch.wait(ticket, left)
         else:
             await asyncio.sleep(wait)
-    delivered = await context.write(lambda s: context.enrollment.deliver(s, certificate.id, now()))
-    metrics.ENROLLMENTS.labels(kind, "issued").inc()
-    log.info("enrollment.issued", kind=kind, serial=delivered.serial, fingerprint=delivered.fingerprint)
+    moment = now()
+    delivered = await context.write(lambda s: context.enrollment.deliver(s, certificate.id, moment))
+    result = "issued" if delivered.delivered_at == moment else "again"
+    metrics.ENROLLMENTS.labels(kind, result).inc()
+    log.info(f"enrollment.{result}", kind=kind, serial=delivered.serial, fingerprint=delivered.fingerprint)
     return _answer(est_codec.certs_only([x509.load_der_x509_certificate(delivered.der)]), est_codec.CERTS_ONLY)
 
 

@@ -7,9 +7,9 @@ from aiohttp import web
 from sqlalchemy import text
 
 from iot_registry import metrics
-from iot_registry.errors import Reason, Refused
 from iot_registry.service import authorities, domains, status
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.schemas import StatusView
 from iot_registry.web.context import CONTEXT, now
 
 _ANYONE = Principal("public", frozenset({Scope.DOMAIN_READ}))
@@ -18,8 +18,6 @@ _ANYONE = Principal("public", frozenset({Scope.DOMAIN_READ}))
 async def authority(request: web.Request) -> web.Response:
     """`/.well-known/ca/<AKI>.pem`: exactly one CA certificate (draft-wilson-dane-pkix-cd section 3.5)."""
     aki = request.match_info["aki"]
-    if len(aki) > 128:
-        raise Refused(Reason.NOT_FOUND, "no CA with this key identifier")
     row = await request.app[CONTEXT].read(lambda s: authorities.by_key_identifier(s, aki))
     return web.Response(text=row.pem, content_type="application/x-pem-file", headers={"Cache-Control": "max-age=300"})
 
@@ -51,17 +49,29 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def prometheus(request: web.Request) -> web.Response:
+    """The metrics. Without the database, those that are counted in this process: it is then that they are wanted."""
     context = request.app[CONTEXT]
-    view = await context.read(lambda s: status.status(s, None, now()))
-    metrics.OUTBOX_PENDING.set(view.outbox_pending)
-    metrics.OUTBOX_OLDEST_SECONDS.set(view.outbox_oldest_seconds)
-    metrics.FEED_SEQ.set(view.feed_sequence)
-    for state, count in view.devices.items():
-        metrics.DEVICES.labels(state).set(count)
+    try:
+        view = await context.read(lambda s: status.status(s, None, context.settings.ca.device_days, now()))
+    except Exception:
+        metrics.DATABASE_UP.set(0)
+    else:
+        metrics.DATABASE_UP.set(1)
+        _show(view)
     return web.Response(
         body=prometheus_client.generate_latest(metrics.REGISTRY),
         headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST},
     )
+
+
+def _show(view: StatusView) -> None:
+    metrics.OUTBOX_PENDING.set(view.outbox_pending)
+    metrics.OUTBOX_OLDEST_SECONDS.set(view.outbox_oldest_seconds)
+    metrics.FEED_SEQ.set(view.feed_sequence)
+    ends = [authority.not_after for authority in view.authorities if authority.issuing]
+    metrics.CA_EXPIRY_SECONDS.set(min((end - now()).total_seconds() for end in ends) if ends else 0)
+    for state, count in view.devices.items():
+        metrics.DEVICES.labels(state).set(count)
 
 
 def add_routes(app: web.Application) -> None:

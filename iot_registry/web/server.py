@@ -16,7 +16,7 @@ from iot_registry import feed
 from iot_registry.config import Settings, parse_endpoint
 from iot_registry.publication import tsig
 from iot_registry.publication.publisher import Publisher
-from iot_registry.service import provision
+from iot_registry.service import provision, succession
 from iot_registry.service.authorities import KeyStore, server_anchor
 from iot_registry.service.enrollment import Enrollment
 from iot_registry.signer import create_signer
@@ -30,7 +30,7 @@ from iot_registry.web.watch import ChangeWatch
 
 log = structlog.get_logger("iot_registry")
 
-TLS_CHECK_SECONDS = 3600
+CHORE_SECONDS = 3600
 SHUTDOWN_SECONDS = 3
 # Many devices may share one address (NAT): it may fail this many times as often as one name.
 ADDRESS_FACTOR = 10
@@ -75,6 +75,14 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         with database.read() as session:
             tls.refresh(session, now())
 
+    def retire_authorities() -> None:
+        with database.write() as session:
+            succession.retire(session, now())
+        with database.read() as session:
+            for aki in succession.retired_keys(session):
+                store.destroy(aki)
+
+    await asyncio.to_thread(retire_authorities)
     await asyncio.to_thread(refresh_tls)
     with database.read() as session:
         anchor = server_anchor(session, settings)
@@ -97,7 +105,7 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
     watch.on_move.append(lambda: asyncio.to_thread(refresh_tls))
     runner = web.AppRunner(application(context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
-    renewal = asyncio.create_task(_every(TLS_CHECK_SECONDS, refresh_tls))
+    chores = [asyncio.create_task(_every(CHORE_SECONDS, function)) for function in (refresh_tls, retire_authorities)]
     try:
         await watch.start()
         endpoint = parse_endpoint(settings.registry.listen)
@@ -108,7 +116,8 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         port = int(addresses[0][1]) if addresses else endpoint.port
         yield context, port
     finally:
-        renewal.cancel()
+        for chore in chores:
+            chore.cancel()
         context.stopping.set()
         await watch.stop()
         await runner.cleanup()
@@ -121,7 +130,7 @@ async def _every(seconds: float, function: Callable[[], None]) -> None:
         try:
             await asyncio.to_thread(function)
         except Exception:
-            log.exception("tls.refresh_failed")
+            log.exception("chore.failed", chore=function.__name__)
 
 
 async def serve(settings: Settings, database: Database) -> None:

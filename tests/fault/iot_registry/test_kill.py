@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
+import json
 import random
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,9 +24,9 @@ from iot_registry.service import devices, imports
 from iot_registry.service.access import Principal, local_principal
 from iot_registry.service.authorities import KeyStore
 from iot_registry.store.database import Database
-from iot_registry.store.models import AuditEntry, Change, Device, DeviceStatus, OutboxEntry
+from iot_registry.store.models import AuditEntry, Authority, Change, Device, DeviceStatus, OutboxEntry, Rollover
 from tests.harness.process import wait_for
-from tests.integration.iot_registry.parts import PostgreSQL, Registry, csr_text
+from tests.integration.iot_registry.parts import COMMAND, PostgreSQL, Registry, csr_text
 
 pytestmark = pytest.mark.daemons
 
@@ -209,6 +212,42 @@ def test_a_zone_that_lost_its_changes_is_repaired_and_strangers_are_removed(tmp_
             assert registry.knot.tlsa(name) == records
 
 
+def test_a_rollover_that_is_killed_over_and_over_is_one_rollover(tmp_path: Path) -> None:
+    with running(tmp_path) as registry:
+        operator = Operator(registry, seed=9)
+        for number in range(5):
+            operator.enroll(number)
+        check(registry, operator)
+        bundles = tmp_path / "bundles.jsonl"
+        command = [str(COMMAND), "rollover", "start", "home.example", "--yes", "--bundles", str(bundles), "--json"]
+        command += ["--config", str(registry.config)]
+        steps = []
+        for kill in range(20):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5 + 0.05 * kill)
+            process.kill()
+            process.wait()
+            status = registry.run("rollover", "status", "home.example", "--json", check=False)
+            steps.append(json.loads(status.stdout)["step"] if status.returncode == 0 else "none")
+            if steps[-1] == "done":
+                break
+        else:
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+        print(f"killed at {', '.join(steps)}")
+        with operator.database.read() as session:
+            assert len(list(session.scalars(select(Rollover)))) == 1
+            issuing = list(session.scalars(select(Authority.generation).where(Authority.kind == "issuing")))
+        assert sorted(issuing) == [1, 2]
+        assert len(registry.knot.ask("home.example", "DNSKEY").answer[0]) == 2
+        for name in operator.names:
+            assert registry.knot.tlsa(name) == set()
+        fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
+        assert set(fresh) == set(operator.names)
+        for name in operator.random.sample(operator.names, 5):
+            assert registry.enroll(fresh[name], csr_text(name).encode()).status == 200
+
+
 def test_one_refused_name_does_not_hold_its_neighbours_up(tmp_path: Path) -> None:
     """Knot lets the registry update one zone only; a domain whose zone it does not have waits alone."""
     with running(tmp_path) as registry:
@@ -225,4 +264,6 @@ def test_one_refused_name_does_not_hold_its_neighbours_up(tmp_path: Path) -> Non
         wait_for(lambda: registry.knot.tlsa(operator.names[-1]), "the good zone's records")
         wait_for(lambda: registry.json("status")["outbox_last_error"], "the other zone's error to show")
         assert registry.json("status")["outbox_pending"] == 1
-        assert "homes.example" in registry.json("status")["outbox_last_error"]
+        error = registry.json("status")["outbox_last_error"]
+        assert "update of homes.example" in error
+        assert "has the server this zone, and this key?" in error

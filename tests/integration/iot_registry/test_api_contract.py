@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.integration.iot_registry.parts import Registry
 
 
-def test_the_api_keeps_its_contract(sqlite_registry: Registry, tmp_path: Path) -> None:
-    registry = sqlite_registry
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    # Domains are made by the dozen here: without their zones in Knot, which would tell nothing more.
+    with Registry(tmp_path / "registry", options={"signer": {"kind": "none"}}).running() as running:
+        yield running
+
+
+def test_the_api_keeps_its_contract(registry: Registry, tmp_path: Path) -> None:
     registry.add("contract")
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{registry.url}/v1/openapi.json"]
     command += ["--url", registry.url, "--tls-verify", str(registry.anchor), "--no-color"]
@@ -18,8 +28,11 @@ def test_the_api_keeps_its_contract(sqlite_registry: Registry, tmp_path: Path) -
     command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"]
     # What a schema cannot say (a name that exists, a time that is past) is refused for good reason.
     command += ["--exclude-checks", "positive_data_acceptance"]
-    # A long poll that waits for its minute, and zones made in Knot by the dozen, would tell nothing more.
-    command += ["--exclude-path", "/v1/changes", "--exclude-path", "/v1/domains", "--generation-database", "none"]
+    command += ["--generation-database", "none"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     print(done.stdout[-3000:])
+    tested = re.search(r"Tested: (\d+)", done.stdout)
+    operations = sum(len(path) for path in registry.curl("/v1/openapi.json").json["paths"].values())
+    assert tested is not None
+    assert int(tested[1]) == operations
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

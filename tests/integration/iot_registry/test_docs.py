@@ -29,8 +29,11 @@ for _ in $(seq 300); do
   sleep 0.1
 done
 """
-    script = "set -eu\n" + blocks[0] + ready + "".join(blocks[1:])
-    script = script.replace("-p 5300", f"-p {dns}") + "\nkill %2 %1\nwait\n"
+    remote = PAGE.read_text().split("## From a terminal, here and elsewhere")[1].split("\n## ")[0]
+    here, there = re.findall(r"```sh\n(.*?)```", remote, re.S)
+    there = f"chmod 600 ada.key\nenv -u IOT_REGISTRY_STATE_DIR -u IOT_REGISTRY_CONFIG {there}"
+    script = "set -eu\n" + blocks[0] + ready + "".join(blocks[1:]) + here + there
+    script = script.replace("-p 5300", f"-p {dns}").replace(":8443", f":{https}") + "\nkill %2 %1\nwait\n"
     environment = {
         **os.environ,
         "PATH": f"{COMMAND.parent}:/usr/sbin:{os.environ['PATH']}",
@@ -46,3 +49,4 @@ done
     assert record == digest
     assert "status: nxdomain" in out
     assert "the DNS agrees" in done.stderr
+    assert re.search(r"a1b2c3\.camera\._device\.home\.example\W+revoked", out)

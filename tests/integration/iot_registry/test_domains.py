@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 
 from tests.harness.process import wait_for
 from tests.integration.iot_registry.parts import DeviceKey, Registry, wait_tlsa
+from tests.integration.iot_registry.test_life import reenroll
 
 
 def test_a_domain_gets_a_signed_zone_a_ca_and_an_administrator(registry: Registry, device_key: DeviceKey) -> None:
@@ -138,3 +140,41 @@ def test_a_device_moves_home_and_its_old_name_goes_once_it_has_the_new_one(
     for action in ("restore", "revoke", "token"):
         answer = registry.api("POST", f"/v1/devices/{name}/{action}", registry.admin, {})
         assert (answer.status, answer.json["reason"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("fresh_registry", ["sqlite"], indirect=True)
+def test_an_issuing_ca_is_succeeded_without_locking_anyone_out(fresh_registry: Registry, device_key: DeviceKey) -> None:
+    registry = fresh_registry
+    name, bundle = registry.add("stays")
+    (certificate,) = registry.enroll(bundle, device_key.csr(name)).certificates()
+    feed = registry.key("feed:read")
+    since = registry.api("GET", "/v1/snapshot", feed).json["seq"]
+    early = registry.run("ca", "renew", "home.example", check=False)
+    assert (early.returncode, "no successor is due" in early.stderr) == (1, True)
+    made = registry.json("ca", "renew", "home.example", "--force")["authorities"]
+    old, new = (view["aki"] for view in made)
+    assert [(view["issuing"], view["certificates"]) for view in made] == [(False, 1), (True, 0)]
+    # Networks hear of it, and find both where PKIX-CD looks.
+    changes = registry.api("GET", f"/v1/changes?since={since}&wait=10", feed).json["changes"]
+    assert [change["type"] for change in changes] == ["anchor.added"]
+    for aki in (old, new):
+        assert registry.curl(f"/.well-known/ca/{aki}.pem").status == 200
+    subjects = {ca.subject.rfc4514_string() for ca in registry.curl("/.well-known/est/cacerts").certificates()}
+    assert {"CN=Device CA 1 of home.example", "CN=Device CA 2 of home.example"} < subjects
+    assert registry.knot.tlsa(name) == {f"3 1 1 {device_key.spki_sha256()}"}
+
+    # The running server lets a device in by its old certificate, and issues under the new CA.
+    answer = reenroll(registry, name, certificate, device_key, device_key)
+    assert answer.status == 200, answer.body
+    assert answer.certificates()[0].issuer.rfc4514_string() == "CN=Device CA 2 of home.example"
+    wait_for(lambda: registry.json("ca", "list")["authorities"][1]["certificates"] == 0, "the overlap to end", 30)
+    key_file = registry.state / "ca" / f"{old}.key"
+    assert key_file.exists()
+    # The hourly look, which happens at the start too.
+    registry.stop()
+    registry.start()
+    assert not key_file.exists()
+    assert registry.curl(f"/.well-known/ca/{old}.pem").status == 404
+    removed = registry.api("GET", f"/v1/changes?since={changes[-1]['seq']}", feed).json["changes"][-1]
+    assert (removed["type"], removed["anchor"]["aki"]) == ("anchor.removed", old)
+    assert registry.knot.tlsa(name) == {f"3 1 1 {device_key.spki_sha256()}"}

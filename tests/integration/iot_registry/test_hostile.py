@@ -161,8 +161,7 @@ def test_a_key_of_another_device_is_refused(sqlite_registry: Registry, device_ke
     assert state(registry, second) == before
 
 
-def test_wrong_credentials_look_all_alike(sqlite_registry: Registry) -> None:
-    registry = sqlite_registry
+def test_wrong_credentials_look_all_alike(registry: Registry) -> None:
     name, bundle = registry.add("credentials")
     data = decode_bundle(bundle)
     csr = csr_text(name).encode()
@@ -175,10 +174,15 @@ def test_wrong_credentials_look_all_alike(sqlite_registry: Registry) -> None:
         ("nobody.camera._device.home.example", data["token"]),
         ("", ""),
         ("%00", "x"),
+        (name + "\0", data["token"]),
+        (name, data["token"] + "\0"),
+        ("*", data["token"]),
+        ("n" * 5000, "x"),
     ]:
-        answer = registry.curl(
-            f"{data['est']}/simpleenroll", "-u", f"{user}:{token}", "-H", "Content-Type: application/pkcs10", body=csr
-        )
+        # In a header of its own: curl's -u takes no NUL.
+        basic = base64.b64encode(f"{user}:{token}".encode()).decode()
+        header = ("-H", f"Authorization: Basic {basic}", "-H", "Content-Type: application/pkcs10")
+        answer = registry.curl(f"{data['est']}/simpleenroll", *header, body=csr)
         assert answer.status == 401, (user, answer.body)
         assert answer.headers["www-authenticate"] == 'Basic realm="enrollment"'
         bodies.add(answer.body)
@@ -241,14 +245,36 @@ API_CASES: list[tuple[str, str, Any, int, str, str | None]] = [
     ("GET", "/v1/devices/not-a-device", None, 400, "invalid-name", "name"),
     ("GET", "/v1/changes?since=-1", None, 400, "invalid-field", "since"),
     ("GET", "/v1/changes?since=99999999", None, 410, "history-gone", "since"),
+    ("GET", "/v1/changes?since=1&since=2", None, 400, "invalid-field", "since"),
+    ("GET", "/v1/changes?wait=61", None, 400, "invalid-field", "wait"),
+    ("GET", "/v1/changes?wait=-1", None, 400, "invalid-field", "wait"),
+    ("GET", "/v1/changes?wait=1.5", None, 400, "invalid-field", "wait"),
+    ("GET", "/v1/changes?from=1", None, 400, "unknown-field", "from"),
+    ("GET", "/v1/snapshot?since=1", None, 400, "unknown-field", "since"),
+    ("GET", "/v1/domains?name=home.example", None, 400, "unknown-field", "name"),
+    ("GET", "/v1/domains/localhost", None, 400, "invalid-name", "domain"),
+    ("GET", "/v1/domains/no.such.example", None, 404, "not-found", "domain"),
     ("DELETE", "/v1/devices", None, 405, "method-not-allowed", None),
     ("GET", "/v1/nothing", None, 404, "not-found", None),
     ("POST", "/v1/domains", {"name": "localhost"}, 400, "invalid-name", "name"),
     ("POST", "/v1/domains", {"name": "a.example", "zone": "b.example"}, 400, "invalid-field", "zone"),
+    ("POST", "/v1/domains", {"name": "a.example", "ttl": "60"}, 400, "invalid-field", "ttl"),
+    ("POST", "/v1/domains", {"name": "a.example", "ttl": -1}, 400, "invalid-field", "ttl"),
+    ("POST", "/v1/domains", {"name": "a.example", "profile": "3 1 9"}, 400, "invalid-field", "profile"),
+    ("POST", "/v1/domains", {"name": "a.example", "admin": True}, 400, "unknown-field", "admin"),
+    ("POST", "/v1/domains", {}, 400, "invalid-field", "name"),
     ("POST", "/v1/domains", {"name": "home.example"}, 409, "conflict", "name"),
     ("POST", "/v1/keys", {"label": "k", "scopes": ["root"]}, 400, "invalid-field", "scopes.0"),
     ("POST", "/v1/keys", {"label": "k", "scopes": []}, 400, "invalid-field", "scopes"),
     ("DELETE", "/v1/keys/zzz", None, 404, "not-found", None),
+    ("DELETE", "/v1/keys/%00", None, 404, "not-found", None),
+    ("GET", "/v1/devices/%00", None, 400, "invalid-name", "name"),
+    ("GET", "/v1/domains/%00", None, 400, "invalid-name", "domain"),
+    ("GET", "/.well-known/ca/%00.pem", None, 404, "not-found", None),
+    ("GET", "/.well-known/est/%00/cacerts", None, 400, "invalid-name", "domain"),
+    ("POST", "/v1/devices", {"label": "a\0", "type": "camera"}, 400, "invalid-name", "label"),
+    ("POST", "/v1/devices", {"label": "a", "type": "t", "domain": "home\0.example"}, 400, "invalid-name", "domain"),
+    ("POST", "/v1/keys", {"label": "a\0", "scopes": ["feed:read"]}, 400, "invalid-field", "label"),
 ]
 
 
@@ -271,6 +297,12 @@ def test_no_bad_api_request_changes_anything(registry: Registry) -> None:
         answer = registry.curl("/v1/devices", *json_header, body=body)
         assert answer.status == 400, body[:20]
         assert answer.json["reason"] in ("malformed", "invalid-field")
+    for header in ("-1", "x", "9" * 40, "٣"):
+        who = f"Authorization: Bearer {registry.admin}"
+        stream = ("-H", who, "-H", "Accept: text/event-stream", "-H", f"Last-Event-ID: {header}")
+        problem(registry.curl("/v1/changes", *stream), 400, "invalid-field", "Last-Event-ID")
+    gone = registry.curl("/v1/changes?since=99999999", "-H", who, "-H", "Accept: text/event-stream")
+    problem(gone, 410, "history-gone", "since")
     text = registry.curl("/v1/devices", *json_header[:4], "-H", "Content-Type: text/plain", body=b"{}")
     problem(text, 415, "bad-media-type", None)
     problem(registry.curl("/v1/devices", *json_header, body=b" " * 1_000_000), 413, "too-large", None)

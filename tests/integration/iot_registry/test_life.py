@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dns.rcode
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.harness.process import wait_for
 from tests.integration.iot_registry.parts import DeviceKey, Registry, csr_text, decode_bundle, wait_tlsa
 
 
@@ -81,17 +86,34 @@ def test_pkix_cd_serves_both_cas_by_key_identifier(registry: Registry, device_ke
     assert (missing.status, missing.json["reason"]) == (404, "not-found")
 
 
-def test_a_spent_token_is_refused_with_the_same_and_with_another_key(
+def test_an_answer_that_was_lost_comes_again_to_the_same_key_and_to_no_other(
     registry: Registry, device_key: DeviceKey, tmp_path: Path
 ) -> None:
     name, bundle = registry.add("replay")
-    assert registry.enroll(bundle, device_key.csr(name)).status == 200
+    data, request = decode_bundle(bundle), device_key.csr(name)
+    credentials = base64.b64encode(f"{data['name']}:{data['token']}".encode()).decode()
+    head = f"POST {urlsplit(data['est']).path}/simpleenroll HTTP/1.1\r\nHost: registry\r\n"
+    head += f"Authorization: Basic {credentials}\r\nContent-Type: application/pkcs10\r\n"
+    tls = ssl.create_default_context(cafile=str(registry.anchor))
+    with (
+        socket.create_connection(("127.0.0.1", registry.port)) as plain,
+        tls.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        client.sendall(f"{head}Content-Length: {len(request)}\r\n\r\n".encode() + request)
+    # The connection ended once the request was out; the registry signs, and answers into the void.
+    wait_for(lambda: [c["status"] for c in registry.device(name)["certificates"]] == ["current"], "the certificate")
     before = registry.device(name)
-    for key in (device_key, DeviceKey.make(tmp_path, "other")):
-        answer = registry.enroll(bundle, key.csr(name))
-        assert (answer.status, answer.json["reason"]) == (401, "unauthenticated")
-        assert answer.headers["content-type"].startswith("application/problem+json")
+    again = registry.enroll(bundle, device_key.csr(name))
+    assert again.status == 200, again.body
+    (certificate,) = again.certificates()
+    assert [entry["fingerprint"] for entry in before["certificates"]] == [certificate.fingerprint(SHA256()).hex()]
+    other = registry.enroll(bundle, DeviceKey.make(tmp_path, "other").csr(name))
+    assert (other.status, other.json["reason"]) == (401, "unauthenticated")
+    assert other.headers["content-type"].startswith("application/problem+json")
     assert registry.device(name) == before
+    audit = registry.api("GET", "/v1/audit?limit=1000", registry.admin).json["entries"]
+    told = [entry["action"] for entry in audit if entry["target"] == name]
+    assert told == ["device.add", "device.token", "certificate.issue", "certificate.again"]
 
 
 def test_revocation_leaves_the_dns_before_the_feed_tells(registry: Registry, device_key: DeviceKey) -> None:

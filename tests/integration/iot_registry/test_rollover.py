@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from sqlalchemy import select, text
 
+from iot_registry.config import RegistrySection, Settings
+from iot_registry.service import devices, invalidation, provision
+from iot_registry.service.access import local_principal
+from iot_registry.service.authorities import KeyStore
+from iot_registry.service.enrollment import Enrollment
+from iot_registry.service.schemas import DeviceCreate
+from iot_registry.signer.knot import KnotSigner
+from iot_registry.store import migrate
+from iot_registry.store.database import Database
+from iot_registry.store.models import Certificate, Device
 from tests.harness.process import wait_for
 from tests.harness.unbound import Unbound
-from tests.integration.iot_registry.parts import COMMAND, DeviceKey, Registry
+from tests.integration.iot_registry.parts import COMMAND, DeviceKey, PostgreSQL, Registry, csr_text
 from tests.integration.iot_registry.test_life import reenroll
 
 
@@ -110,6 +124,72 @@ def test_an_interrupted_rollover_goes_on_where_it_was(fresh_registry: Registry, 
     # One rollover, not two: then it would be the third.
     subjects = {ca.subject.rfc4514_string() for ca in registry.curl("/.well-known/est/cacerts").certificates()}
     assert "CN=Device CA 2 of home.example" in subjects
+
+
+def test_a_set_of_keys_that_was_half_made_is_completed(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry").prepare()
+    signer = KnotSigner(registry.knot.config, registry.folder / "dns" / "zones", "127.0.0.1")
+    command = ["keymgr", "-c", str(registry.knot.config), "home.example.", "generate", "algorithm=ECDSAP256SHA256"]
+
+    def generate(ksk: str, zsk: str) -> str:
+        now = ("created=+0", "publish=+0", "ready=+0", "active=+0")
+        done = subprocess.run([*command, f"ksk={ksk}", f"zsk={zsk}", *now], capture_output=True, check=True, text=True)
+        return done.stdout.split()[-1]
+
+    old = {generate("yes", "no"), generate("no", "yes")}
+    # Interrupted here: one of two.
+    half = generate("yes", "no")
+    for _again in range(2):
+        signer.generate_keys("home.example", old)
+        made = set(signer.present_keys("home.example")) - old
+        assert half in made
+        assert len(made) == 2
+    listed = subprocess.run([*command[:4], "list"], capture_output=True, check=True, text=True).stdout
+    roles = {line.split()[0]: line.split()[2] for line in listed.splitlines()}
+    assert sorted(roles[key] for key in made) == ["KSK", "ZSK"]
+    # A zone with one key for both roles gets one again.
+    signer.remove_keys("home.example", list(roles))
+    combined = generate("yes", "yes")
+    signer.generate_keys("home.example", {combined})
+    assert len(set(signer.present_keys("home.example")) - {combined}) == 1
+
+
+def test_an_enrollment_under_way_cannot_slip_through(tmp_path: Path) -> None:
+    """PostgreSQL lets both transactions run: the rollover must wait for the enrollment, and then undo it."""
+    who, now = local_principal("test"), dt.datetime.now(dt.UTC)
+    settings = Settings(registry=RegistrySection(state_dir=tmp_path))
+    with PostgreSQL() as postgresql:
+        database = Database(postgresql.url)
+        migrate.upgrade(database)
+        store = KeyStore(settings)
+        provision.initialize(database, store, settings, now)
+        with database.write() as session:
+            device = devices.create(session, who, DeviceCreate(label="a", type="t"), "home.example", now)
+            _row, secret = devices.issue_token(session, who, device, now, 1)
+
+        def begin() -> None:
+            invalidation.begin(database, store, settings, who, "home.example", None, dt.datetime.now(dt.UTC))
+
+        rollover = threading.Thread(target=begin)
+        try:
+            with database.write() as session:
+                row = session.get_one(Device, device.id)
+                request = base64.b64decode(csr_text(device.name))
+                Enrollment(settings, store).by_token(session, row.domain, device.name, secret, request, now)
+                rollover.start()
+                wait_for(lambda: _waits_for_a_lock(database), "the rollover to wait for the enrollment")
+            rollover.join(30)
+            with database.read() as session:
+                assert session.scalars(select(Device.status)).all() == ["registered"]
+                assert session.scalars(select(Certificate.status)).all() == ["withdrawn"]
+        finally:
+            database.close()
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    with database.read() as session:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return bool(session.execute(text(waiting)).scalar())
 
 
 def _step(registry: Registry) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 import subprocess
 import sys
@@ -31,10 +32,11 @@ from iot_safe_sim.https import HttpsError, RefusedError
 from iot_safe_sim.identity import dns_name, public_point
 from iot_safe_sim.keystore import NAMES
 from iot_safe_sim.provisioning import ProvisioningError
-from tests.harness.knot import Knot
+from tests.harness.knot import Knot, Zone
 from tests.harness.pki import authority, new_key
 from tests.harness.process import Daemon
 from tests.harness.unbound import Unbound
+from tests.harness.zones import tampered_zone
 from tests.integration.iot_safe_sim.est_server import EstServer
 
 NAME = "a1b2c3.camera._device.example.net"
@@ -214,6 +216,34 @@ def test_interrupted_before_every_single_command(est: EstServer, tmp_path: Path)
         limit += 1
     print(f"{limit} places")
     assert limit > 25
+
+
+@pytest.mark.parametrize("new_key", [False, True])
+def test_a_renewal_interrupted_before_every_single_command(est: EstServer, tmp_path: Path, new_key: bool) -> None:
+    """While the issuing CA has a successor, so that certificate and CA change together."""
+    limit, finished = 0, False
+    while not finished:
+        name, folder = f"r{limit}.camera._device.example.net", tmp_path / str(limit)
+        with Card(folder, key_store="software") as card:
+            Enrollment(IoTSafeClient(MemoryTransport(card.applet))).enroll(est.bundle(name))
+            est.new_issuing_ca()
+            unreliable = Unreliable(card, limit)
+            try:
+                Enrollment(IoTSafeClient(unreliable)).renew(new_key=new_key)
+                finished = True
+            except (Interrupted, HttpsError):
+                # Power that is cut while the card signs for TLS shows as a handshake that failed.
+                assert unreliable.left < 0
+        with Card(folder) as card:
+            client = IoTSafeClient(MemoryTransport(card.applet))
+            Enrollment(client).renew(new_key=new_key)
+            certificate = assert_whole(client, name)
+            assert certificate.issuer == est.issuing.certificate.subject
+            assert card.keys.handles() == {card.applet.store.private_keys[layout.DEVICE_KEY].handle}
+            assert client.read_file(layout.PENDING_CERTIFICATE) == b""
+        limit += 1
+    print(f"{limit} places")
+    assert limit > 20
 
 
 def test_accepted_later(est: EstServer, soft: IoTSafeClient) -> None:
@@ -482,6 +512,42 @@ def test_does_not_take_an_insecure_or_missing_answer(est: EstServer, tmp_path: P
     done = command("enroll", "--state", tmp_path / "b", "--bundle", absent.encode(), "--json", *options)
     assert (done.returncode, json.loads(done.stdout)["tlsa"]) == (1, "unavailable")
     assert json.loads(done.stdout)["outcome"] == "already-enrolled"
+
+
+def test_does_not_take_a_bogus_answer(
+    est: EstServer, soft: IoTSafeClient, tmp_path: Path, dns: tuple[Knot, Unbound]
+) -> None:
+    """The right record, in a zone whose signatures do not hold: under a foreign trust anchor, and with changed data."""
+    knot, unbound = dns
+    name = "bogus.camera._device.example.net"
+    est.published = lambda certificate: knot.add_tlsa("example.net", name, tlsa_of(certificate), ttl=0)
+    foreign = knot.trust_anchors("example.net").replace(" 257 3 13 ", " 257 3 13 AAAA", 1)
+    with Unbound(tmp_path / "unbound", {"example.net": ("127.0.0.1", knot.port)}, foreign) as resolver:
+        seen: list[TlsaState] = []
+        wait = TlsaWait(Resolver("127.0.0.1", resolver.port), 1, lambda state, seconds: seen.append(state))
+        result = Enrollment(soft, wait).enroll(est.bundle(name))
+    assert (result.outcome, result.tlsa, set(seen)) == (Outcome.ENROLLED, TlsaState.BOGUS, {TlsaState.BOGUS})
+    # The record itself was right: where the zone validates, it counts.
+    assert Resolver("127.0.0.1", unbound.port).look(name, est.issued[-1], []) is TlsaState.VOUCHED
+
+
+def test_records_changed_on_the_way_are_bogus(tmp_path: Path) -> None:
+    device = authority("CA").issue("device.broken.example").certificate
+    record = f"device TLSA {tlsa_of(device)}"
+    # Changed after signing into what the device would like to see.
+    wrong = record[:-2] + f"{int(record[-2:], 16) ^ 1:02x}"
+    text, anchor = tampered_zone(tmp_path / "zone", "broken.example", wrong)
+    served = re.sub(r"(TLSA\s+3 1 1 )[0-9a-f]{64}", lambda match: match[1] + record[-64:], text)
+    zone = Zone("broken.example", signed=False, verbatim=served)
+    with (
+        Knot(tmp_path / "knot", [zone]) as knot,
+        Unbound(tmp_path / "unbound", {"broken.example": ("127.0.0.1", knot.port)}, anchor) as resolver,
+    ):
+        asked = Resolver("127.0.0.1", resolver.port)
+        assert asked.look("device.broken.example", device, []) is TlsaState.BOGUS
+        # The zone is otherwise in order: another name in it is proven absent.
+        assert asked.look("other.broken.example", device, []) is TlsaState.ABSENT
+    assert asked.look("device.broken.example", device, []) is TlsaState.UNAVAILABLE
 
 
 def test_a_new_key_is_used_only_when_the_dns_vouches_for_it(

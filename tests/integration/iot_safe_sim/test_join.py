@@ -179,6 +179,43 @@ def test_wifi_configuration(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     for line in (f"ssid={'Café Netz'.encode().hex()}", "key_mgmt=WPA-EAP WPA-EAP-SHA256", "ap_scan=1"):
         assert line in done.stdout
+    for ssid in ("", "x" * 33, "é" * 17):
+        refused = join("--interface", "wlan0", "--ssid", ssid, "--print-config", *device.options())
+        assert (refused.returncode, "expected 1 to 32" in refused.stderr) == (1, True)
+
+
+def parsed(folder: Path, text: str) -> str:
+    """What wpa_supplicant says to a configuration. It reads it, and then finds no such interface."""
+    path = folder / "read.conf"
+    path.write_text(text)
+    command = ["wpa_supplicant", "-D", "wired", "-i", "nowhere0", "-c", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ssid", "key_store"),
+    [
+        (None, "softhsm"),
+        (None, "software"),
+        ("Café Netz", "softhsm"),
+        ('"quoted"\n', "softhsm"),
+        ("x" * 32, "software"),
+    ],
+)
+def test_wpa_supplicant_reads_every_line_of_the_configuration(folder: Path, ssid: str | None, key_store: str) -> None:
+    device = enrolled(folder, key_store)
+    link = [] if ssid is None else ["--ssid", ssid]
+    text = join("--interface", "wlan0", *link, "--print-config", *device.options()).stdout
+    said = parsed(folder, text)
+    assert "Failed to read or parse" not in said
+    assert "Line " not in said
+    assert "Failed to initialize driver interface" in said
+    # That it would have said so of a wrong field, value or quote.
+    for right, wrong in (("eap=TLS", "eap=TLZ"), ("\tidentity=", "\tidentify="), ('private_key="', "private_key=")):
+        assert right in text
+        assert "Failed to read or parse" in parsed(folder, text.replace(right, wrong))
 
 
 @pytest.fixture

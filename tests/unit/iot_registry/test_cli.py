@@ -116,6 +116,9 @@ def test_an_import_reports_each_line_and_goes_on(state: Path, tmp_path: Path) ->
     result = run(state, "device", "import", str(source), "--output", str(output))
     assert result.exit_code == 1
     assert "2 registered, 4 refused" in result.stderr
+    # Bundles are as good as their tokens.
+    assert output.stat().st_mode & 0o777 == 0o600
+    assert "iotreg1." in output.read_text()
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [line.get("name") or line["error"]["reason"] for line in lines] == [
         "a.t._device.home.example",

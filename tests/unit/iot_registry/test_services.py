@@ -20,6 +20,7 @@ from iot_registry.feed import ChangeType
 from iot_registry.publication import outbox
 from iot_registry.service import access, authorities, bundles, devices, domains, status
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.enrollment import ANSWER_AGAIN
 from iot_registry.service.schemas import DeviceCreate, DomainCreate
 from iot_registry.store import migrate
 from iot_registry.store.models import AuthorityKind, Base, Certificate, Change, Domain
@@ -104,6 +105,16 @@ def test_a_token_ends_with_its_time_and_with_its_successor(bench: Bench) -> None
     assert enroll(bench, name, second, csr(name)).status == "pending"
 
 
+def actions(bench: Bench) -> list[str]:
+    with bench.database.read() as session:
+        return [entry.action for entry in status.audit_log(session, WHO)[0]]
+
+
+def deliver(bench: Bench, row: Certificate, at: dt.datetime = NOW) -> Certificate:
+    with bench.database.write() as session:
+        return bench.enrollment.deliver(session, row.id, at)
+
+
 def test_the_same_request_may_come_again_until_it_was_answered(bench: Bench) -> None:
     name, secret = registered(bench)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -112,10 +123,77 @@ def test_the_same_request_may_come_again_until_it_was_answered(bench: Bench) -> 
     assert enroll(bench, name, secret, csr(name, key)).id == waiting.id
     with refused(Reason.UNAUTHENTICATED):
         enroll(bench, name, secret, csr(name))
-    with bench.database.write() as session:
-        bench.enrollment.deliver(session, waiting.id, NOW)
+    # It was granted in time: that the token's time ends while the DNS is away does not lock the device out.
+    assert enroll(bench, name, secret, csr(name, key), NOW + dt.timedelta(hours=2)).id == waiting.id
+    assert actions(bench).count("certificate.again") == 0
+
+
+def test_a_lost_answer_can_be_fetched_again_for_a_while_by_the_same_key_only(bench: Bench) -> None:
+    name, secret = registered(bench)
+    key = ec.generate_private_key(ec.SECP256R1())
+    first = deliver(bench, enroll(bench, name, secret, csr(name, key)))
+    almost = NOW + ANSWER_AGAIN - dt.timedelta(seconds=1)
+    again = deliver(bench, enroll(bench, name, secret, csr(name, key), almost), almost)
+    assert (again.id, again.der, again.delivered_at) == (first.id, first.der, NOW)
+    for request in (csr(name), csr("b.t._device.home.example", key), b"0\0"):
+        with pytest.raises(Refused):
+            enroll(bench, name, secret, request, almost)
     with refused(Reason.UNAUTHENTICATED):
-        enroll(bench, name, secret, csr(name, key))
+        enroll(bench, name, secret[:-1], csr(name, key), almost)
+    with refused(Reason.UNAUTHENTICATED):
+        enroll(bench, name, secret, csr(name, key), NOW + ANSWER_AGAIN)
+    with bench.database.read() as session:
+        assert len(list(session.scalars(select(Certificate)))) == 1
+    assert actions(bench).count("certificate.issue") == 1
+    assert actions(bench).count("certificate.again") == 1
+
+
+def test_a_spent_token_ends_with_what_comes_after_it(bench: Bench) -> None:
+    """Nothing is fetched again once the device has renewed, was revoked, or got another token that it used."""
+    requests = {}
+    for label in ("renewed", "revoked", "again"):
+        name, secret = registered(bench, label)
+        key = ec.generate_private_key(ec.SECP256R1())
+        row = deliver(bench, enroll(bench, name, secret, csr(name, key)))
+        requests[label] = (name, secret, key)
+        with bench.database.write() as session:
+            domain = domains.find_domain(session, WHO, "home.example")
+            if label == "renewed":
+                bench.enrollment.by_certificate(session, domain, row.der, csr(name), NOW)
+            elif label == "revoked":
+                devices.revoke(session, WHO, name, "", NOW)
+            else:
+                _row, other = devices.issue_token(session, WHO, devices.find(session, WHO, name), NOW, 1)
+                bench.enrollment.by_token(session, domain, name, other, csr(name), NOW)
+    for name, secret, key in requests.values():
+        with refused(Reason.UNAUTHENTICATED):
+            enroll(bench, name, secret, csr(name, key))
+
+
+def test_a_renewal_whose_answer_was_lost_is_answered_again(bench: Bench) -> None:
+    name, secret = registered(bench)
+    held = deliver(bench, enroll(bench, name, secret, csr(name)))
+    new = ec.generate_private_key(ec.SECP256R1())
+
+    def renew(key: ec.EllipticCurvePrivateKey, at: dt.datetime) -> Certificate:
+        with bench.database.write() as session:
+            domain = domains.find_domain(session, WHO, "home.example")
+            return bench.enrollment.by_certificate(session, domain, held.der, csr(name, key), at)
+
+    renewed = deliver(bench, renew(new, NOW))
+    assert deliver(bench, renew(new, NOW)).id == renewed.id
+    assert renew(ec.generate_private_key(ec.SECP256R1()), NOW).id != renewed.id
+    # Much later it is a renewal like any other.
+    assert renew(new, NOW + ANSWER_AGAIN).id != renewed.id
+
+
+def test_two_that_wait_for_one_certificate_both_get_it(bench: Bench) -> None:
+    """A client that gave up waiting and asks again while its first request is still being answered."""
+    name, secret = registered(bench)
+    key = ec.generate_private_key(ec.SECP256R1())
+    first, second = (enroll(bench, name, secret, csr(name, key)) for _ in range(2))
+    later = NOW + dt.timedelta(seconds=1)
+    assert deliver(bench, first).delivered_at == deliver(bench, second, later).delivered_at == NOW
 
 
 def test_a_revocation_between_issue_and_delivery_wins(bench: Bench) -> None:

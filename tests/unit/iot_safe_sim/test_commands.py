@@ -262,3 +262,32 @@ def test_stray_keys_are_collected_at_start(applet: Applet) -> None:
     Applet(applet.store.with_object(key), applet.keys, lambda store: None)
     assert applet.keys.handles() == {kept}
     assert handle != kept
+
+
+def test_a_compressed_public_key_is_taken_and_given_back_uncompressed(
+    terminal: Terminal, provisioned: IoTSafeClient
+) -> None:
+    _peer, point = key_pair()
+    compressed = bytes([2 + (point[-1] & 1)]) + point[1:33]
+    terminal.expect("00 24 0000 03 850105", "9000")
+    terminal.expect(f"00 D8 8000 27 3425 4923 8621 {compressed.hex()}", "9000")
+    assert terminal.send("00 CD 0000 03 850105 00") == f"3445494386 41{point.hex()}9000".replace(" ", "").upper()
+    # An X that is on no point of the curve, and the other half of the encoding space.
+    for wrong in (b"\x02" + b"\xff" * 32, b"\x04" + point[1:33], b"\x05" + point[1:33]):
+        terminal.expect("00 24 0000 03 850105", "9000")
+        terminal.expect(f"00 D8 8000 27 3425 4923 8621 {wrong.hex()}", "6A80")
+    assert terminal.send("00 CD 0000 03 850105 00").startswith("3445")
+
+
+@pytest.mark.parametrize(
+    ("command", "tags"),
+    [("00 CB C300", "83 73"), ("00 CB C100", "84 74"), ("00 CD 0000", "85 75"), ("00 B9 0000", "84 74")],
+)
+def test_an_empty_label_names_nothing(terminal: Terminal, provisioned: IoTSafeClient, command: str, tags: str) -> None:
+    identifier, label = tags.split()
+    key = "04" if command.startswith("00 B9") else "01"
+    key = "02" if identifier == "83" else key
+    assert terminal.send(f"{command} 03 {identifier}01{key} 00").endswith("9000")
+    # Beside an identifier it changes nothing; alone it is not a name, not even of an object without a label.
+    assert terminal.send(f"{command} 05 {label}00 {identifier}01{key} 00").endswith("9000")
+    terminal.expect(f"{command} 02 {label}00 00", "6A80")
