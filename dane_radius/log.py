@@ -49,6 +49,22 @@ class LogFile:
                 os.close(fresh)
 
 
+class StandardError(LogFile):
+    """Standard error as it was inherited.
+
+    By its descriptor: opening /dev/stderr fails where it is a socket (under systemd, the journal's), or a file that
+    another user opened.
+    """
+
+    def __init__(self) -> None:
+        """Raises OSError when the process has none."""
+        self._descriptor = 2
+        os.fstat(self._descriptor)
+
+    def reopen_if_moved(self) -> None:
+        """It has no name by which it could move."""
+
+
 class _LineLogger:
     """What structlog calls: every level writes one line."""
 
@@ -66,7 +82,7 @@ def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
     """A logger for the configured destination, and its file if there is one to reopen. Raises OSError."""
     file: LogFile | None = None
     if config.destination == "stderr":
-        file = LogFile("/dev/stderr")
+        file = StandardError()
     elif config.destination != "none":
         file = LogFile(config.destination)
     renderer: Any

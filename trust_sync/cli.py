@@ -9,14 +9,24 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import click
+import structlog
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from dane_radius.anchors import AnchorDirectory, AnchorRecord, AnchorSource
 from dane_radius.config import ConfigError
 from dane_radius.control import ControlError, ask
+from dane_radius.log import Logger
 from dane_radius.names import identity_domain, normalize
 from dane_radius.reasons import Refused
 from policy import PolicyError, load_policy
@@ -26,6 +36,7 @@ from trust_sync.discovery import Discoverer, Outcome
 from trust_sync.lookup import Lookup
 from trust_sync.reasons import State
 from trust_sync.store import StoreError
+from trust_sync.worker import Progress as StepProgress
 from trust_sync.worker import Worker, make_fetcher, run, utc_now
 
 _out = Console(highlight=False, soft_wrap=True)
@@ -91,22 +102,79 @@ def once(config_path: str, as_json: bool) -> None:
     else:
         _out.print(
             f"{summary['anchors']} anchors ({summary['added']} added, {summary['removed']} removed), "
-            f"{summary['names']} discovered names, {summary['watched']} names with live sessions"
+            f"{summary['registries']} registries, {summary['names']} names looked after, "
+            f"{summary['watched']} names with live sessions"
         )
+        for warning in summary["warnings"]:
+            _err.print(f"[yellow]warning:[/] {escape(warning)}")
         for failure in summary["failures"]:
             _err.print(f"[red]failed:[/] {escape(failure)}")
     sys.exit(1 if summary["failures"] else 0)
 
 
 async def _once(config_path: str, *, quiet: bool) -> dict[str, Any]:
-    worker = Worker(*load(config_path))
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed} done"))
-    with Progress(*columns, TimeElapsedColumn(), console=_err, transient=True, disable=quiet) as progress:
-        task = progress.add_task("starting", total=None)
-        try:
-            return await worker.once(lambda step: progress.update(task, description=escape(step), advance=1))
-        finally:
-            worker.close()
+    config, module = load(config_path)
+    warnings: list[str] = []
+    # What a service would write to its journal becomes part of the summary here.
+    log = _collect(warnings) if config.log.destination == "stderr" else None
+    worker = Worker(config, module, log)
+    # A bar is for somebody who watches: cron and pipes get the summary alone.
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = Progress(*columns, TimeElapsedColumn(), console=_err, transient=True, disable=quiet or not _err.is_terminal)
+    try:
+        with shown:
+            summary = await worker.once(_Bars(shown))
+    finally:
+        worker.close()
+    return {**summary, "warnings": warnings}
+
+
+def _collect(into: list[str]) -> Logger:
+    """A log whose warnings and errors become lines of text."""
+
+    def render(_logger: Any, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
+        event.pop("exc_info", None)
+        fields = ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
+        return (f"{event['event']}: {fields}" if fields else str(event["event"]),), {}
+
+    class Lines:
+        def msg(self, text: str) -> None:
+            into.append(text)
+
+        warning = error = critical = exception = msg
+
+    logger: Logger = structlog.wrap_logger(
+        Lines(), processors=[render], wrapper_class=structlog.make_filtering_bound_logger("warning")
+    ).bind()
+    return logger
+
+
+class _Bars(StepProgress):
+    """Two bars: the sources, and the anchors of the present one."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._sources = shown.add_task("sources", total=None)
+        self._anchors: TaskID | None = None
+        self._begun = 0
+
+    def expect(self, sources: int) -> None:
+        self._shown.update(self._sources, total=sources)
+
+    def source(self, what: str) -> None:
+        self._shown.update(self._sources, description=escape(what), completed=self._begun)
+        self._begun += 1
+        if self._anchors is not None:
+            self._shown.remove_task(self._anchors)
+            self._anchors = None
+
+    def anchors(self, done: int, total: int) -> None:
+        if self._anchors is None:
+            self._anchors = self._shown.add_task("anchors", total=total)
+        self._shown.update(self._anchors, completed=done, total=total)
+
+    def done(self) -> None:
+        self._shown.update(self._sources, completed=self._begun)
 
 
 class _ReadOnlyAnchors:
@@ -119,8 +187,16 @@ class _ReadOnlyAnchors:
     def for_domain(self, domain: str) -> list[AnchorRecord]:
         return [anchor.record for anchor in self._directory.for_name(f"device.{domain}")]
 
+    def get(self, fingerprint: str) -> AnchorRecord | None:
+        del fingerprint
+        return None
+
     def count_discovered(self, domain: str) -> int:
         del domain
+        return 0
+
+    @property
+    def discovered(self) -> int:
         return 0
 
     def add(
@@ -206,22 +282,28 @@ def status(config_path: str, as_json: bool) -> None:
 
 def _show_status(config: Config, found: dict[str, Any]) -> None:
     _out.print(f"trust-sync {found['version']}, started {found['started']}, socket {config.socket}")
-    anchors = Table("subject", "domains", "source", "age", "not after", title=f"{found['anchor_count']} anchors")
+    if found["state_error"]:
+        _out.print(f"[red]state cannot be saved:[/] {escape(found['state_error'])}")
+    anchors = Table(
+        "subject", "domains", "source", "age", "not after", "names", title=f"{found['anchor_count']} anchors"
+    )
     for anchor in found["anchors"]:
         age = _duration(anchor["age_seconds"])
         domains = ", ".join(anchor["domains"])
-        anchors.add_row(escape(anchor["subject"]), escape(domains), anchor["source"], age, anchor["not_after"])
+        leaving = anchor["retires_in_seconds"]
+        names = str(anchor["names"]) if leaving is None else f"none; goes in {_duration(leaving)}"
+        anchors.add_row(
+            escape(anchor["subject"]), escape(domains), anchor["source"], age, anchor["not_after"],
+            "" if anchor["source"] in ("registry", "manual") else names,
+        )  # fmt: skip
     _out.print(anchors)
     for name, feed in found["registries"].items():
-        heard = feed["last_success_seconds"]
-        when = "never heard" if heard is None else f"heard {_duration(heard)} ago"
-        problem = f"; {feed['failures']} failures, last: {feed['error']}" if feed["error"] else ""
-        _out.print(f"registry {name}: {when}, at change {feed['seq']}{escape(problem)}")
+        _out.print(f"registry {name}: {_heard(feed)}")
     for name, item in found["discovered"].items():
-        problem = f"; {item['error']}" if item["error"] else ""
-        _out.print(
-            f"discovered {escape(name)}: looked at again in {_duration(item['refresh_in_seconds'])}{escape(problem)}"
-        )
+        problem = f"; [red]{item['failures']} failures, last: {escape(item['error'])}[/]" if item["error"] else ""
+        nothing = "" if item["fingerprints"] else "nothing found, "
+        when = _duration(max(0, item["refresh_in_seconds"]))
+        _out.print(f"name {escape(name)}: {nothing}looked at again in {when}{problem}")
     sessions = found["sessions"]
     if sessions["error"]:
         _out.print(f"[red]sessions cannot be read:[/] {escape(sessions['error'])}")
@@ -231,6 +313,18 @@ def _show_status(config: Config, found: dict[str, Any]) -> None:
             f"  [red]{escape(end['name'])}[/] at NAS {end['nas']}: {end['cause']}, {end['attempts']} attempts in "
             f"{_duration(end['since_seconds'])}, {escape(end['reply'])}; next in {_duration(end['retry_in_seconds'])}"
         )
+
+
+def _heard(feed: dict[str, Any]) -> str:
+    heard, retry = feed["last_success_seconds"], feed["retry_in_seconds"]
+    parts = ["never heard" if heard is None else f"heard {_duration(heard)} ago", f"at change {feed['seq']}"]
+    if feed["comparison_in_seconds"] is not None:
+        parts.append(f"compared as a whole in {_duration(feed['comparison_in_seconds'])}")
+    if feed["error"]:
+        parts.append(f"[red]{feed['failures']} failures, last: {escape(feed['error'])}[/]")
+    if retry is not None:
+        parts.append(f"tried again in {_duration(retry)}")
+    return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:

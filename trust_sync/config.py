@@ -49,6 +49,8 @@ class RegistryConfig(_Section):
     ca_file: str | None = None
     # Seconds that one long poll may wait for a change.
     wait: Annotated[int, Field(ge=1, le=60)] = 25
+    # CAs that it may have at once; more of them is a mistake, or worse.
+    max_anchors: Annotated[int, Field(ge=1, le=100_000)] = 20_000
     # Seconds after which the whole state is compared again, feed or not.
     resync: Annotated[int, Field(ge=60, le=604_800)] = 86_400
 
@@ -88,6 +90,10 @@ class DiscoveryConfig(_Section):
     negative_ttl: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     # Anchors that one identity domain may have from discovery.
     max_anchors_per_domain: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    # And all of them together.
+    max_anchors: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    # How long an anchor is kept to which no name is known to lead any more. 0: not at all.
+    retire_after: Annotated[float, Field(ge=0, le=31_622_400)] = 604_800.0
     # Names whose anchors are looked after.
     max_names: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     # How often what was found is looked at again: by TTL and Cache-Control, within these bounds.

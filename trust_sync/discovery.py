@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.answers import Secure
+from dane_radius.answers import Answer, Secure
 from dane_radius.limits import RateLimiter, RecentlySeen
 from dane_radius.names import identity_domain, normalize
 from dane_radius.reasons import Refused
@@ -25,7 +25,10 @@ from trust_sync.fetch import Fetcher, FetchFailed
 from trust_sync.leads import DeadEnd, Fetch, Found, Lead, check_fetched, leads
 from trust_sync.lookup import Lookup
 from trust_sync.reasons import Reason, State, of_answer, of_certificate, of_fetch
-from trust_sync.store import ShadowError, StoreError
+from trust_sync.store import ShadowError, StoreError, TooManyDomainsError
+
+# Certificates of one name's records that are installed: more than any rollover needs.
+MAX_ANCHORS_PER_NAME = 4
 
 
 class Anchors(Protocol):
@@ -33,7 +36,12 @@ class Anchors(Protocol):
 
     def for_domain(self, domain: str) -> list[AnchorRecord]: ...
 
+    def get(self, fingerprint: str) -> AnchorRecord | None: ...
+
     def count_discovered(self, domain: str) -> int: ...
+
+    @property
+    def discovered(self) -> int: ...
 
     def add(
         self, certificate: Any, domains: tuple[str, ...], source: AnchorSource, fetched: datetime
@@ -42,7 +50,10 @@ class Anchors(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a discovery came to, step by step. `ttl`: seconds after which it is worth another look."""
+    """What a discovery came to, step by step. `ttl`: seconds after which it is worth another look.
+
+    fingerprint: of the first anchor that was found; also: of those that the same records hold besides.
+    """
 
     name: str
     state: State
@@ -52,6 +63,7 @@ class Outcome:
     fingerprint: str | None = None
     source: AnchorSource | None = None
     ttl: float | None = None
+    also: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -183,13 +195,18 @@ class Discoverer:
         self.on_outcome(outcome, now - began)
         return outcome
 
-    async def discover(self, name: str, *, install: bool = True, fresh: bool = False) -> Outcome:
-        """Look for an anchor for a normalized name and, with `install`, put it in force.
+    async def discover(
+        self, name: str, *, install: bool = True, fresh: bool = False, answer: Answer | None = None
+    ) -> Outcome:
+        """Look for anchors for a normalized name and, with `install`, put them in force.
 
-        `fresh`: also where such a URL failed a moment ago. No limits apply here; `hint` keeps them.
+        All certificates that stand in the records themselves, as there are two of them while a CA is being rolled; and
+        when there are none, the first one that can be fetched. `fresh`: also where such a URL failed a moment ago.
+        `answer`: what the DNS has said already. No limits apply here; `hint` keeps them.
         """
         trail = _Trail(name)
-        answer = await self._lookup.tlsa(name)
+        if answer is None:
+            answer = await self._lookup.tlsa(name)
         problem = of_answer(answer)
         if problem or not isinstance(answer, Secure):
             reason, detail = problem or (Reason.INTERNAL_ERROR, "")
@@ -197,10 +214,17 @@ class Discoverer:
             return trail.refused(reason, detail)
         trail.note(f"TLSA: secure, {', '.join(record.short for record in answer.records)} (TTL {answer.ttl} s)")
         found = leads(answer.records, name, self._now(), pkix_cd=self._policy().allows_pkix_cd(name))
+        outcome: Outcome | None = None
         for lead in found:
-            outcome = await self._follow(lead, trail, float(answer.ttl), install=install, fresh=fresh)
-            if outcome is not None:
-                return outcome
+            if outcome is not None and (not isinstance(lead, Found) or len(outcome.also) + 1 >= MAX_ANCHORS_PER_NAME):
+                break
+            another = await self._follow(lead, trail, float(answer.ttl), install=install, fresh=fresh)
+            if outcome is None:
+                outcome = another
+            elif another is not None and another.fingerprint is not None:
+                outcome = replace(outcome, also=(*outcome.also, another.fingerprint), steps=another.steps)
+        if outcome is not None:
+            return outcome
         reason, detail = trail.problem or (
             Reason.NO_CERTIFICATE_IN_DNS,
             "no TLSA record holds a certificate that could be an anchor, or lead to one",
@@ -241,15 +265,16 @@ class Discoverer:
         certificate = found.certificate
         what = f"{found.source}: {certificate.subject_text or '(empty subject)'} for {', '.join(found.domains)}"
         if install:
-            domain = identity_domain(trail.name)
-            count = self._store.count_discovered(domain)
-            if count >= self._config.max_anchors_per_domain:
-                trail.fail(Reason.TOO_MANY_ANCHORS, f"{domain} has {count} anchors from discovery already")
+            if problem := self._no_room(certificate.fingerprint, identity_domain(trail.name)):
+                trail.fail(Reason.TOO_MANY_ANCHORS, problem)
                 return None
             try:
                 self._store.add(certificate, found.domains, found.source, self._now())
             except ShadowError as error:
                 trail.fail(Reason.SHADOWS, str(error))
+                return None
+            except TooManyDomainsError as error:
+                trail.fail(Reason.TOO_MANY_ANCHORS, str(error))
                 return None
             except StoreError as error:
                 trail.fail(Reason.STORE_FAILED, str(error))
@@ -265,3 +290,13 @@ class Discoverer:
             found.source,
             ttl,
         )
+
+    def _no_room(self, fingerprint: str, domain: str) -> str | None:
+        if self._store.get(fingerprint) is not None:
+            return None
+        count, limits = self._store.count_discovered(domain), self._config
+        if count >= limits.max_anchors_per_domain:
+            return f"{domain} has {count} anchors from discovery already"
+        if self._store.discovered >= limits.max_anchors:
+            return f"there are {self._store.discovered} anchors from discovery already"
+        return None

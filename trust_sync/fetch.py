@@ -11,8 +11,9 @@ import asyncio
 import re
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import aiohttp
@@ -21,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from trust_sync.addresses import IpNetwork, refusal
 
 Lookup = Callable[[str], Awaitable[list[str]]]
+_MAX_KEPT, _MAX_KEPT_OCTETS, _MAX_ETAG = 1000, 8192, 256
 
 
 class FetchProblem(StrEnum):
@@ -46,10 +48,11 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A body, and the seconds that Cache-Control lets it be kept (None: it does not say)."""
+    """A body, and the seconds that Cache-Control lets it be kept (None: it does not say). etag: its validator."""
 
     body: bytes
     max_age: float | None
+    etag: str | None = None
 
 
 class _GuardedResolver(AbstractResolver):
@@ -101,6 +104,8 @@ class Fetcher:
     max_octets: int
     allowed: Sequence[IpNetwork] = ()
     port: int = 443
+    # What was fetched before and can be asked for again by its entity tag, least recently used first.
+    _kept: OrderedDict[str, Fetched] = field(default_factory=OrderedDict, repr=False)
 
     async def get(self, host: str, path: str) -> Fetched:
         """The body of https://host/path. Raises FetchFailed."""
@@ -118,6 +123,8 @@ class Fetcher:
             raise FetchFailed(FetchProblem.CONNECT_FAILED, f"{host}: {error or type(error).__name__}") from error
 
     async def _get(self, url: str) -> Fetched:
+        kept = self._kept.get(url)
+        validator = {"If-None-Match": kept.etag} if kept and kept.etag else {}
         # Happy eyeballs off: the addresses are tried one after the other, within the one deadline.
         connector = aiohttp.TCPConnector(
             resolver=_GuardedResolver(self.lookup, self.allowed), ssl=self.context, use_dns_cache=False, limit=1
@@ -133,8 +140,11 @@ class Fetcher:
                 max_line_size=4096,
                 max_field_size=4096,
             ) as session,
-            session.get(url, allow_redirects=False) as response,
+            session.get(url, allow_redirects=False, headers=validator) as response,
         ):
+            if response.status == 304 and kept is not None:
+                # RFC 9111 section 4.3.4: the stored body, under the new answer's terms.
+                return Fetched(kept.body, max_age(response.headers.get("Cache-Control", "")), kept.etag)
             if 300 <= response.status < 400:
                 raise FetchFailed(FetchProblem.REDIRECT, f"{url}: status {response.status}; redirects are not followed")
             if response.status != 200:
@@ -144,7 +154,17 @@ class Fetcher:
                 body += chunk
                 if len(body) > self.max_octets:
                     raise FetchFailed(FetchProblem.TOO_LARGE, f"{url}: more than {self.max_octets} octets")
-            return Fetched(bytes(body), max_age(response.headers.get("Cache-Control", "")))
+            etag = response.headers.get("ETag")
+            fetched = Fetched(bytes(body), max_age(response.headers.get("Cache-Control", "")), etag)
+            self._keep(url, fetched)
+            return fetched
+
+    def _keep(self, url: str, fetched: Fetched) -> None:
+        self._kept.pop(url, None)
+        if fetched.etag and len(fetched.etag) <= _MAX_ETAG and len(fetched.body) <= _MAX_KEPT_OCTETS:
+            self._kept[url] = fetched
+            if len(self._kept) > _MAX_KEPT:
+                self._kept.popitem(last=False)
 
 
 def _is_literal(host: str) -> bool:

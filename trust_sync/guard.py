@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dane_radius.answers import Answer
 from dane_radius.limits import RecentlySeen
 from dane_radius.log import Logger
+from dane_radius.names import normalize
+from dane_radius.reasons import Refused
 from policy import Grant, Policy, RequestFacts
 from policy.matching import ssid_of
-from trust_sync.config import Config
+from trust_sync.config import Config, ConfigError
 from trust_sync.disconnect import Disconnector, NasDirectory, Reply, Result
 from trust_sync.flush import FlushFailed, flush_module, flush_unbound
 from trust_sync.lookup import Lookup
@@ -29,6 +31,10 @@ from trust_sync.state import PendingEnd, State
 _MAX_CONCURRENT_LOOKS = 8
 _SLEEP_MAX_SECONDS = 1.0
 _OVER_SECONDS = 300.0
+# The clock may step back by less: a correction, not a mistake.
+_SET_BACK_SECONDS = 60.0
+# How often the log says of a session that it would be ended, if policy did not only monitor.
+_SPARED_SECONDS = 3600.0
 
 
 class Guard:
@@ -41,12 +47,14 @@ class Guard:
         state: State,
         sessions: SessionSource | None,
         lookup: Lookup,
+        policy: Callable[[], Policy],
         metrics: Metrics,
         log: Logger,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._module_socket, self._state = config, module_socket, state
         self._sessions, self._lookup, self._metrics, self._log, self._wall = sessions, lookup, metrics, log, wall
+        self._policy = policy
         self._disconnector = Disconnector(
             NasDirectory.from_config(config.nas), config.disconnect.timeout, config.disconnect.tries, wall
         )
@@ -55,14 +63,21 @@ class Guard:
         self._ending: dict[str, asyncio.Task[None]] = {}
         # Sessions that a NAS has ended: their accounting records may take a while, or never, to say so.
         self._over = RecentlySeen(_OVER_SECONDS, 100_000)
+        self._spared = RecentlySeen(_SPARED_SECONDS, 100_000)
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_LOOKS)
         self._wake = asyncio.Event()
         self._next_poll = 0.0
+        self._latest = 0.0
         self.sessions_error: str | None = None
 
     @property
     def watched(self) -> int:
         return len(self._watches)
+
+    @property
+    def names(self) -> list[str]:
+        """The names that have live sessions."""
+        return list(self._watches)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -89,6 +104,7 @@ class Guard:
     async def step(self) -> None:
         """Start whatever is due now."""
         now = self._wall()
+        self._follow_clock(now)
         if self._sessions is not None and now >= self._next_poll:
             self._next_poll = now + self._config.sessions.poll
             await self._poll(now)
@@ -100,6 +116,21 @@ class Guard:
                 self._start_end(key, end)
         self._metrics.names_watched.set(len(self._watches))
         self._metrics.disconnects_pending.set(len(self._state.pending))
+
+    def _follow_clock(self, now: float) -> None:
+        """Where the clock was set back, all appointments are off: they would be kept when it comes round again."""
+        if now < self._latest - _SET_BACK_SECONDS:
+            self._log.warning(
+                "the clock was set back; everything is looked at again", seconds=round(self._latest - now)
+            )
+            self._next_poll = now
+            self._over = RecentlySeen(_OVER_SECONDS, 100_000)
+            for name, watch in self._watches.items():
+                self._watches[name] = replace(watch, due=now)
+        self._latest = now
+        for end in self._state.pending.values():
+            if end.due > now + self._config.disconnect.retry_max:
+                end.due, end.noticed = now, min(end.noticed, now)
 
     async def settle(self) -> None:
         """Wait for what is under way: for `trust-sync once`."""
@@ -116,15 +147,35 @@ class Guard:
         except SessionsUnavailable as error:
             self._sessions_failed(error)
             return
-        self.sessions_error = None
-        self._disconnector.directory = NasDirectory.from_config(self._config.nas, rows)
-        new, gone = watch_changes(self._watches, names)
+        self._nases_known(rows)
+        new, gone = watch_changes(self._watches, filter(self._is_ours, names))
         for name in new:
             records = self._state.records.get(name)
             self._watches[name] = Watch(name, now, frozenset(records) if records else None)
         for name in gone:
             self._watches.pop(name, None)
             self._state.records.pop(name, None)
+
+    def _nases_known(self, rows: Sequence[tuple[str, str]]) -> None:
+        try:
+            self._disconnector.directory = NasDirectory.from_config(self._config.nas, rows)
+        except ConfigError as error:
+            # A secret that cannot be read just now: the ones that were read before go on being used.
+            if self.sessions_error is None:
+                self._log.error("secrets of NASes not read again; the old ones are used", error=str(error))
+            self.sessions_error = str(error)
+        else:
+            self.sessions_error = None
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a session's user is a device that policy speaks of.
+
+        The table may hold others, let in by passwords or another CA: no TLSA record of theirs means nothing.
+        """
+        try:
+            return normalize(name.encode("utf-8", "surrogatepass")) == name and self._policy().selects(name)
+        except Refused:
+            return False
 
     def _sessions_failed(self, error: SessionsUnavailable) -> None:
         self._metrics.sessions_unavailable.inc()
@@ -210,10 +261,17 @@ class Guard:
             self._watches[name] = replace(self._watches[name], due=self._wall() + 1.0)
             return
         now = self._wall()
+        for session in sessions:
+            pending = self._state.pending.get(session.unique_id)
+            if pending is not None and pending.vlan is not None:
+                # It was only to be moved; that is not enough any more.
+                pending.vlan, pending.cause, pending.due = None, cause, now
         fresh = [
             session
             for session in sessions
-            if session.unique_id not in self._state.pending and (session.unique_id, now) not in self._over
+            if session.unique_id not in self._state.pending
+            and (session.unique_id, now) not in self._over
+            and not self._is_spared(session, cause, now)
         ]
         if fresh:
             self._metrics.revocations.labels(cause).inc()
@@ -222,6 +280,19 @@ class Guard:
             self.end(session, cause, noticed)
         if cause is Cause.ABSENT:
             self._state.records.pop(name, None)
+
+    def _is_spared(self, session: Session, cause: Cause, now: float) -> bool:
+        """Whether policy only monitors there: then the module would let the device in again, refused or not."""
+        policy = self._policy()
+        if not policy.is_monitored(policy.match(session.name, _facts(session)).rule):
+            return False
+        if (session.unique_id, now) not in self._spared:
+            self._spared.add(session.unique_id, now)
+            self._log.warning(
+                "session would be ended, but policy only monitors",
+                name=session.name, nas=session.nas, station=session.station, cause=str(cause),
+            )  # fmt: skip
+        return True
 
     def end(self, session: Session, cause: Cause, noticed: float, vlan: str | None = None) -> None:
         """Have a session ended (or moved to `vlan`), however long it takes."""
@@ -242,10 +313,15 @@ class Guard:
         if end.attempts and await self._over_by_accounting(end.session):
             self._finish(key, end, "accounting says that the session is over")
             return
-        if end.vlan is None:
+        vlan = end.vlan
+        if vlan is None:
             reply = await self._disconnector.end(end.session)
         else:
-            reply = await self._disconnector.move(end.session, end.vlan)
+            reply = await self._disconnector.move(end.session, vlan)
+            if end.vlan != vlan:
+                # Meanwhile it is to be elsewhere, or nowhere.
+                end.due = self._wall()
+                return
             if reply.result is Result.NAK:
                 # RFC 5176 section 3.5: it cannot or will not. The session is ended, and comes back as it should be.
                 end.vlan = None
@@ -274,7 +350,9 @@ class Guard:
 
     def _finish(self, key: str, end: PendingEnd, how: str) -> None:
         self._state.pending.pop(key, None)
-        self._over.add(key, self._wall())
+        if end.vlan is None:
+            # One that was moved lives on.
+            self._over.add(key, self._wall())
         self._log.info(
             "session over",
             name=end.session.name,
@@ -299,8 +377,10 @@ class Guard:
         """End, or move, the sessions whose access is another one under the new policy."""
         if self._sessions is None:
             return
+        # Those that only the old policy spoke of are among them.
+        names = set(self._watches)
         await self._poll(self._wall())
-        for name in list(self._watches):
+        for name in sorted(names | set(self._watches)):
             try:
                 sessions = await asyncio.to_thread(self._sessions.of, name)
             except SessionsUnavailable as error:
@@ -308,9 +388,16 @@ class Guard:
                 return
             for session in sessions:
                 before, after = _grant(old, session), _grant(new, session)
-                if before is None or before == after or session.unique_id in self._state.pending:
+                if before is None or before == after:
                     continue
-                self.end(session, Cause.POLICY, self._wall(), vlan=self._vlan_change(session, before, after))
+                if after is None and self._is_spared(session, Cause.POLICY, self._wall()):
+                    continue
+                vlan = self._vlan_change(session, before, after)
+                pending = self._state.pending.get(session.unique_id)
+                if pending is None:
+                    self.end(session, Cause.POLICY, self._wall(), vlan=vlan)
+                elif pending.vlan is not None:
+                    pending.vlan = vlan
 
     def _vlan_change(self, session: Session, before: Grant, after: Grant | None) -> str | None:
         """The new VLAN, when that is all that changes and the NAS takes CoA-Requests."""
@@ -320,14 +407,17 @@ class Guard:
         return str(after.vlan) if replace(before, vlan=after.vlan) == after else None
 
 
-def _grant(policy: Policy, session: Session) -> Grant | None:
-    request = RequestFacts(
+def _facts(session: Session) -> RequestFacts:
+    return RequestFacts(
         ssid=ssid_of(session.called_station),
         nas_address=session.nas or None,
         nas_port_type=session.port_type or None,
         calling_station_id=session.station or None,
     )
-    return policy.match(session.name, request).grant
+
+
+def _grant(policy: Policy, session: Session) -> Grant | None:
+    return policy.match(session.name, _facts(session)).grant
 
 
 def _describe(answer: Answer) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from dane_radius.anchors import AnchorSource
+from dane_radius.anchors import AnchorRecord, AnchorSource
 from dane_radius.names import authority_host, identity_domain
 from dane_radius.tlsa import MatchingType, Selector, TlsaRecord, Usage, select
 from trust_sync.certificate import (
@@ -100,6 +101,25 @@ def check_fetched(lead: Fetch, body: bytes, name: str, now: datetime) -> Found:
     return Found(certificate, (identity_domain(name),), AnchorSource.PKIX_CD)
 
 
-def still_supported(fingerprint: str, found: Iterable[Lead]) -> bool:
-    """Whether the records still lead straight to an anchor that was installed for the name."""
-    return any(isinstance(lead, Found) and lead.certificate.fingerprint == fingerprint for lead in found)
+def still_published(anchor: AnchorRecord, records: Iterable[TlsaRecord]) -> bool:
+    """Whether the secure TLSA records of a name still lead to an anchor that was found by them.
+
+    They do while they hold the anchor itself, or, for a fetched CA, a certificate that names its key identifier.
+    Neither dates nor anything else that depends on our clock or on a web server counts.
+    """
+    for record in records:
+        if record.selector != Selector.CERT or record.matching_type != MatchingType.FULL:
+            continue
+        if hashlib.sha256(record.data).hexdigest() == anchor.fingerprint:
+            return True
+        if anchor.source is AnchorSource.PKIX_CD and anchor.ski and _key_identifier_of_issuer(record) == anchor.ski:
+            return True
+    return False
+
+
+def _key_identifier_of_issuer(record: TlsaRecord) -> str | None:
+    try:
+        aki = parse_certificate(record.data).aki
+    except CertificateRefused:
+        return None
+    return aki.hex() if aki else None

@@ -8,6 +8,7 @@ from dane_radius.anchors import AnchorSource
 from trust_sync import __version__
 from trust_sync.disconnect import Result
 from trust_sync.reasons import Reason, State
+from trust_sync.retirement import DISCOVERED
 from trust_sync.standing import Cause
 
 _DISCOVERY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -46,6 +47,28 @@ class Metrics:
             "trust_sync_anchors_refused",
             "Anchors of registries that were not installed, by reason.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.refreshed = Gauge(
+            "trust_sync_refresh_last_success_seconds",
+            "When something discovered was last refreshed, by its source, in seconds since 1970; 0: never.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.refresh_failures = Counter(
+            "trust_sync_refresh_failures",
+            "Failed attempts to look again at what was discovered, by reason. What was found stays.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.names_tended = Gauge(
+            "trust_sync_names_tended",
+            "Names whose anchors are looked at again on schedule.",
+            registry=self.registry,
+        )
+        self.anchors_unbacked = Gauge(
+            "trust_sync_anchors_unbacked",
+            "Discovered anchors to which no name is known to lead; they go after retire_after.",
             registry=self.registry,
         )
         self.discoveries = Counter(
@@ -89,7 +112,7 @@ class Metrics:
         )
         self.store_failures = Counter(
             "trust_sync_store_failures",
-            "Changes of the anchor store that failed (disk full).",
+            "Changes of the anchor store or the state file that failed (disk full).",
             registry=self.registry,
         )
         self._prepare(registries)
@@ -97,6 +120,8 @@ class Metrics:
     def _prepare(self, registries: list[str]) -> None:
         for source in AnchorSource:
             self.anchors.labels(source)
+            if source in DISCOVERED:
+                self.refreshed.labels(source)
         for name in registries:
             self.last_success.labels(name)
             for failure in SOURCE_FAILURES:
@@ -112,7 +137,9 @@ class Metrics:
                 case _:
                     state = State.REFUSED
             self.discoveries.labels(state, reason)
-        for reason_text in ("not_a_certificate", "not_a_ca", "outside_domain", "shadows", "fingerprint"):
+            if state is State.REFUSED:
+                self.refresh_failures.labels(reason)
+        for reason_text in ("not_a_certificate", "not_a_ca", "outside_domain", "shadows", "too_many"):
             self.anchors_refused.labels(reason_text)
         for cause in Cause:
             self.revocations.labels(cause)

@@ -16,7 +16,7 @@ from typing import Any
 from trust_sync.sessions import Session
 from trust_sync.standing import Cause
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -32,13 +32,15 @@ class FeedPosition:
 
 @dataclass
 class Evidence:
-    """A name by which an anchor was discovered; while its zone vouches for the anchor, the anchor stays.
+    """A name and the anchors that its zone led to when it was last looked at.
 
-    due: when it is looked at again, in seconds since 1970.
+    due: when it is looked at again; last_success: when the zone, and where need be its authority URL, last answered;
+    both in seconds since 1970.
     """
 
-    fingerprint: str
+    fingerprints: list[str]
     due: float
+    last_success: float = 0.0
     failures: int = 0
     last_error: str | None = None
 
@@ -63,6 +65,8 @@ class State:
 
     feeds: dict[str, FeedPosition] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    # Since when no name is known to lead to an anchor, in seconds since 1970: `<fingerprint> <domain>`.
+    unbacked: dict[str, float] = field(default_factory=dict)
     pending: dict[str, PendingEnd] = field(default_factory=dict)
     # The TLSA records last seen of names with live sessions: what a key roll is noticed by.
     records: dict[str, list[str]] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class State:
             "version": VERSION,
             "feeds": {name: asdict(feed) for name, feed in self.feeds.items()},
             "evidence": {name: asdict(item) for name, item in self.evidence.items()},
+            "unbacked": self.unbacked,
             "pending": {
                 key: {**{f: v for f, v in vars(end).items() if f != "session"}, "session": end.session.to_json()}
                 for key, end in self.pending.items()
@@ -87,6 +92,7 @@ class State:
         return cls(
             feeds={str(name): FeedPosition(**item) for name, item in data["feeds"].items()},
             evidence={str(name): Evidence(**item) for name, item in data["evidence"].items()},
+            unbacked={str(key): float(since) for key, since in data["unbacked"].items()},
             pending={
                 str(key): PendingEnd(**{**item, "session": Session(**item["session"]), "cause": Cause(item["cause"])})
                 for key, item in data["pending"].items()

@@ -38,13 +38,16 @@ from dane_radius.anchors import (
 from dane_radius.names import identity_domain
 from trust_sync.certificate import Certificate, CertificateRefused, parse_pem
 from trust_sync.collision import Footprint, judge
+from trust_sync.retirement import DISCOVERED
 
-DISCOVERED = frozenset({AnchorSource.PKIX_CD, AnchorSource.DANE_TA, AnchorSource.LEAF})
 LOCK_FILE = ".lock"
 _OURS = re.compile(r"anchor-([0-9a-f]{64})\.pem\Z")
 _TEMPORARY = re.compile(r"\.anchor-.*\.tmp\Z")
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+\Z")
 _FOREIGN = (".pem", ".crt", ".cer")
+_CONFIGURED = frozenset({AnchorSource.MANUAL, AnchorSource.REGISTRY})
+# Domains that one anchor may serve: anybody may publish a well-known CA as his own, under as many names as he likes.
+MAX_DOMAINS = 256
 # The journal is rewritten when it holds this many lines more than twice its anchors: a constant cost per change.
 _COMPACT_SLACK = 1000
 
@@ -55,6 +58,10 @@ class StoreError(RuntimeError):
 
 class ShadowError(ValueError):
     """An anchor was refused because it would shadow another one."""
+
+
+class TooManyDomainsError(ValueError):
+    """An anchor would serve more domains than one may."""
 
 
 class AnchorStore:
@@ -68,6 +75,7 @@ class AnchorStore:
         self._footprints: dict[str, Footprint] = {}
         self._by_domain: dict[str, set[str]] = {}
         self._discovered: dict[str, int] = {}
+        self._discovered_total = 0
         # Which anchors share a subject or a key identifier.
         self._shared: dict[tuple[str, bytes], dict[str, Footprint]] = {}
         # Anchors that were in the journal but whose certificate was gone or damaged when the store was opened.
@@ -110,30 +118,41 @@ class AnchorStore:
         """How many anchors discovery has put there for an identity domain, those of single devices included."""
         return self._discovered.get(domain, 0)
 
+    @property
+    def discovered(self) -> int:
+        """How many anchors discovery has put there in all."""
+        return self._discovered_total
+
     def add(
         self, certificate: Certificate, domains: Iterable[str], source: AnchorSource, fetched: datetime
     ) -> AnchorRecord | None:
         """Put an anchor in force for `domains` (besides those that it has); None when nothing changed.
 
-        Raises ShadowError when it would shadow another anchor, StoreError when it cannot be written.
+        What was only discovered before belongs to a configured source from now on, when that names it, too.
+        Raises ShadowError when it would shadow another anchor, TooManyDomainsError, StoreError when it cannot be
+        written.
         """
         fingerprint = certificate.fingerprint
         held = self._records.get(fingerprint)
         wanted = tuple(sorted({*domains, *(held.domains if held else ())}))
-        if held is not None and wanted == held.domains:
+        owner = source if held is None or (source in _CONFIGURED and held.source in DISCOVERED) else held.source
+        if held is not None and wanted == held.domains and owner is held.source:
             return None
+        if len(wanted) > MAX_DOMAINS and owner not in _CONFIGURED:
+            raise TooManyDomainsError(f"{fingerprint} serves {MAX_DOMAINS} domains already; no more may be added")
         record = AnchorRecord(
             fingerprint=fingerprint,
             file=f"anchor-{fingerprint}.pem",
             subject=certificate.subject_text,
             ski=certificate.ski.hex() if certificate.ski else "",
             domains=wanted,
-            source=held.source if held else source,
+            source=owner,
             fetched=fetched,
             not_after=certificate.not_after,
         )
+        footprint = _footprint(certificate, owner, fingerprint)
         if held is None:
-            for evicted in self._make_room(_footprint(certificate, source, fingerprint)):
+            for evicted in self._make_room(footprint):
                 self.remove(evicted)
         try:
             if held is None:
@@ -144,8 +163,8 @@ class AnchorStore:
                 self._take_away(certificate.subject_hash, record.file)
             raise StoreError(f"{self._path}: anchor not added: {_why(error)}") from error
         self._hold(record)
-        if held is None:
-            self._note(fingerprint, _footprint(certificate, source, fingerprint))
+        if held is None or owner is not held.source:
+            self._note(fingerprint, footprint)
         self._compact_if_due()
         return record
 
@@ -199,7 +218,10 @@ class AnchorStore:
     # opening
 
     def _open(self) -> None:
-        self._ca.mkdir(parents=True, exist_ok=True)
+        if not self._ca.exists():
+            self._ca.mkdir(parents=True)
+            # Certificates are public: whoever may come as far as this folder may read them, whatever our umask is.
+            self._ca.chmod(0o755)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._lock = os.open(self._path / LOCK_FILE, flags, 0o600)
         try:
@@ -210,6 +232,8 @@ class AnchorStore:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._new_index)
         self._journal = os.open(self._index, flags | os.O_APPEND, 0o644)
+        if os.fstat(self._journal).st_size == 0:
+            os.fchmod(self._journal, 0o644)
         self._read_journal()
         self._sweep()
 
@@ -361,6 +385,7 @@ class AnchorStore:
         octets = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
         descriptor = os.open(self._new_index, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
+            os.fchmod(descriptor, 0o644)
             _write_all(descriptor, octets)
             os.fsync(descriptor)
             os.rename(self._new_index, self._index)
@@ -386,6 +411,7 @@ class AnchorStore:
             self._count(record, -1)
 
     def _count(self, record: AnchorRecord, change: int) -> None:
+        self._discovered_total += change if record.source in DISCOVERED else 0
         for domain in record.domains:
             members = self._by_domain.setdefault(domain, set())
             (members.add if change > 0 else members.discard)(record.fingerprint)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import start_http_server
 
 from dane_radius.anchors import AnchorSource
-from dane_radius.answers import SecureAbsent
 from dane_radius.config import Config as ModuleConfig
 from dane_radius.config import ConfigError
-from dane_radius.log import open_log
-from dane_radius.names import identity_domain
+from dane_radius.log import LogFile, Logger, open_log
 from policy import Policy, PolicyError, PolicyStore
 from trust_sync import __version__
 from trust_sync.config import Config
@@ -30,10 +26,11 @@ from trust_sync.lookup import Lookup
 from trust_sync.metrics import Metrics
 from trust_sync.reasons import Reason
 from trust_sync.reasons import State as Outcomes
+from trust_sync.report import describe
 from trust_sync.sessions import open_sessions
-from trust_sync.standing import retry_after
-from trust_sync.state import Evidence, FeedPosition, StateFile
+from trust_sync.state import FeedPosition, StateFile
 from trust_sync.store import AnchorStore, StoreError
+from trust_sync.upkeep import Upkeep
 
 _HOUSEKEEPING_SECONDS = 1.0
 _MAX_WAIT_SECONDS = 30.0
@@ -56,19 +53,41 @@ def make_fetcher(config: Config, lookup: Lookup) -> Fetcher:
     )
 
 
+class Progress:
+    """What `Worker.once` tells of its way: how many sources there are, which one it is at, and how far within it."""
+
+    def expect(self, sources: int) -> None:
+        """There are this many sources."""
+
+    def source(self, what: str) -> None:
+        """The next source's turn has come."""
+
+    def anchors(self, done: int, total: int) -> None:
+        """So many of the source's anchors were compared."""
+
+    def done(self) -> None:
+        """The last source is done."""
+
+
 class Worker:
     """A configured worker. Raises ConfigError, PolicyError or StoreError when it cannot be made."""
 
-    def __init__(self, config: Config, module: ModuleConfig) -> None:
+    def __init__(self, config: Config, module: ModuleConfig, log: Logger | None = None) -> None:
+        """`log`: instead of the configured one."""
         self.config, self.module = config, module
+        self._log_file: LogFile | None = None
         try:
-            self.log, self._log_file = open_log(config.log.for_module())
+            if log is None:
+                log, self._log_file = open_log(config.log.for_module())
+            self.log = log
         except OSError as error:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
         self.metrics = Metrics([registry.name for registry in config.registry])
         self.policies = PolicyStore(module.policy, self._policy_reported)
         self._policy = self.policies.current
         self.lookup = Lookup(module.resolver)
+        # Threads of its own: whatever strangers make discovery wait for, a revocation is looked up at once.
+        self._guard_lookup = Lookup(module.resolver)
         fetcher = make_fetcher(config, self.lookup)
         self._state_file = StateFile(config.state)
         self.state = self._state_file.load()
@@ -79,12 +98,33 @@ class Worker:
             )
             self.discoverer.on_outcome = self._discovered
             sessions = open_sessions(config.sessions.database) if config.sessions.database else None
-            self.guard = Guard(config, module.control_socket, self.state, sessions, self.lookup, self.metrics, self.log)
+            self.guard = Guard(
+                config,
+                module.control_socket,
+                self.state,
+                sessions,
+                self._guard_lookup,
+                lambda: self.policies.current,
+                self.metrics,
+                self.log,
+            )
+            self.upkeep = Upkeep(
+                config.discovery,
+                lambda: self.policies.current,
+                self.store,
+                self.lookup,
+                self.discoverer,
+                self.state,
+                lambda: self.guard.names,
+                self.metrics,
+                self.log,
+            )
             self.feeds = [self._feed(registry.name) for registry in config.registry]
         except BaseException:
             self.store.close()
             raise
         self.started = utc_now()
+        self.state_error: str | None = None
         self._report_opening()
 
     def _feed(self, name: str) -> RegistryFeed:
@@ -113,6 +153,7 @@ class Worker:
             loop.add_signal_handler(number, stop.set)
         control = await self._bind()
         tasks = [asyncio.create_task(self.guard.run(), name="guard"), asyncio.create_task(self._housekeep())]
+        tasks.append(asyncio.create_task(self.upkeep.run(), name="upkeep"))
         tasks += [asyncio.create_task(feed.run(), name=f"feed {feed.config.name}") for feed in self.feeds]
         self.log.info("started", version=__version__, anchors=len(self.store), registries=len(self.feeds))
         try:
@@ -147,27 +188,39 @@ class Worker:
         """Save what is remembered, and let the store go."""
         self._save()
         self.lookup.close()
+        self._guard_lookup.close()
         self.store.close()
 
-    async def once(self, progress: Callable[[str], None] = lambda step: None) -> dict[str, Any]:
+    async def once(self, progress: Progress | None = None) -> dict[str, Any]:
         """Synchronize everything once, for cron. The summary's `failures` is empty when all went well."""
+        progress = progress or Progress()
         failures: list[str] = []
         before = set(self.store.records)
+        self.upkeep.adopt_policy()
+        names = list(self.state.evidence)
+        progress.expect(len(self.feeds) + len(names) + 1)
         for feed in self.feeds:
-            progress(f"registry {feed.config.name}")
+            progress.source(f"registry {feed.config.name}")
+            feed.on_progress = progress.anchors
             feed.position.seq = None
             try:
                 await feed.step(0)
+                feed.position.failures = 0
             except (FeedError, StoreError) as error:
                 failures.append(f"registry {feed.config.name}: {error}")
             await feed.close()
-        for name in list(self.state.evidence):
-            progress(name)
-            if problem := await self._refresh(name):
+        for name in names:
+            progress.source(name)
+            if problem := await self.upkeep.refresh(name):
                 failures.append(f"{name}: {problem}")
-        progress("live sessions")
+        progress.source("live sessions")
         await self.guard.step()
         await self.guard.settle()
+        self.upkeep.retire()
+        self._save()
+        progress.done()
+        if self.state_error:
+            failures.append(f"state: {self.state_error}")
         if self.guard.sessions_error:
             failures.append(f"sessions: {self.guard.sessions_error}")
         failures += [f"session of {e.session.name}: {e.last_reply}" for e in self.state.pending.values()]
@@ -176,6 +229,7 @@ class Worker:
             "anchors": len(after),
             "added": len(after - before),
             "removed": len(before - after),
+            "registries": len(self.feeds),
             "names": len(self.state.evidence),
             "watched": self.guard.watched,
             "failures": failures,
@@ -188,7 +242,6 @@ class Worker:
                 if self.policies.current is not self._policy:
                     old, self._policy = self._policy, self.policies.current
                     await self.guard.policy_changed(old, self._policy)
-                await self._refresh_due()
                 self._measure()
                 self._save()
                 if self._log_file is not None:
@@ -211,13 +264,21 @@ class Worker:
         for source, count in counts.items():
             self.metrics.anchors.labels(source).set(count)
         self.metrics.anchors_expired.set(expired)
+        self.metrics.names_tended.set(len(self.state.evidence))
+        self.metrics.anchors_unbacked.set(len({key.partition(" ")[0] for key in self.state.unbacked}))
 
     def _save(self) -> None:
         try:
             self._state_file.save(self.state)
         except OSError as error:
             self.metrics.store_failures.inc()
-            self.log.error("state not saved", file=self.config.state, error=error.strerror)
+            if self.state_error is None:
+                self.log.error("state not saved; it is tried again", file=self.config.state, error=error.strerror)
+            self.state_error = f"{self.config.state}: {error.strerror}"
+        else:
+            if self.state_error is not None:
+                self.log.info("state saved again", file=self.config.state)
+            self.state_error = None
 
     # what was discovered
 
@@ -229,58 +290,7 @@ class Worker:
             log("discovery", **{**outcome.to_json(), "milliseconds": round(seconds * 1000, 1)})
         if outcome.reason is Reason.STORE_FAILED:
             self.metrics.store_failures.inc()
-        self._remember(outcome)
-
-    def _remember(self, outcome: Outcome) -> None:
-        if outcome.state is not Outcomes.FOUND or outcome.fingerprint is None:
-            return
-        limits = self.config.discovery
-        if outcome.name not in self.state.evidence and len(self.state.evidence) >= limits.max_names:
-            # The one that was due longest ago; its anchor stays, and is just not looked after any more.
-            self.state.evidence.pop(min(self.state.evidence, key=lambda name: self.state.evidence[name].due))
-        wait = min(limits.refresh_max, max(limits.refresh_min, outcome.ttl or 0.0))
-        self.state.evidence[outcome.name] = Evidence(outcome.fingerprint, time.time() + wait)
-
-    async def _refresh_due(self) -> None:
-        now = time.time()
-        for name in [name for name, evidence in self.state.evidence.items() if evidence.due <= now][:8]:
-            await self._refresh(name)
-
-    async def _refresh(self, name: str) -> str | None:
-        """Look again at what was discovered by a name; says what went wrong, if anything did.
-
-        A device's own certificate goes when its zone proves that it is gone, or shows another one. A CA stays: other
-        devices may rely on it, and by itself it lets nobody in. A failure changes nothing.
-        """
-        evidence = self.state.evidence[name]
-        answer = await self.lookup.tlsa(name)
-        if isinstance(answer, SecureAbsent):
-            del self.state.evidence[name]
-            self._drop_leaf(evidence.fingerprint, name)
-            return None
-        outcome = await self.discoverer.discover(name, fresh=True)
-        if outcome.state is Outcomes.FOUND:
-            self._remember(outcome)
-            if outcome.fingerprint != evidence.fingerprint:
-                self._drop_leaf(evidence.fingerprint, name)
-            return None
-        evidence.failures += 1
-        evidence.last_error = f"{outcome.reason}: {outcome.detail}"
-        limits = self.config.discovery
-        evidence.due = time.time() + retry_after(evidence.failures, limits.refresh_min, limits.refresh_max)
-        return evidence.last_error
-
-    def _drop_leaf(self, fingerprint: str, name: str) -> None:
-        record = self.store.get(fingerprint)
-        if record is None or record.source is not AnchorSource.LEAF:
-            return
-        try:
-            self.store.remove(fingerprint, [name])
-        except StoreError as error:
-            self.metrics.store_failures.inc()
-            self.log.error("anchor not removed", name=name, error=str(error))
-        else:
-            self.log.info("anchor removed", name=name, fingerprint=fingerprint)
+        self.upkeep.remember(outcome)
 
     # the socket
 
@@ -299,62 +309,7 @@ class Worker:
 
     def status(self) -> dict[str, Any]:
         """What is in force, for `trust-sync status`."""
-        now = time.time()
-        records = self.store.records.values()
-        return {
-            "version": __version__,
-            "started": self.started.isoformat(timespec="seconds"),
-            "anchors": [
-                {
-                    "fingerprint": record.fingerprint,
-                    "subject": record.subject,
-                    "domains": list(record.domains),
-                    "source": str(record.source),
-                    "age_seconds": round(max(0.0, now - record.fetched.timestamp())),
-                    "not_after": record.not_after.isoformat(timespec="seconds"),
-                }
-                for record in list(records)[:1000]
-            ],
-            "anchor_count": len(records),
-            "registries": {
-                feed.config.name: {
-                    "url": feed.config.url,
-                    "seq": feed.position.seq,
-                    "last_success_seconds": round(now - feed.position.last_success)
-                    if feed.position.last_success
-                    else None,
-                    "failures": feed.position.failures,
-                    "error": feed.position.last_error,
-                }
-                for feed in self.feeds
-            },
-            "discovered": {
-                name: {
-                    "domain": identity_domain(name),
-                    "fingerprint": item.fingerprint,
-                    "refresh_in_seconds": round(item.due - now),
-                    "error": item.last_error,
-                }
-                for name, item in list(self.state.evidence.items())[:1000]
-            },
-            "sessions": {
-                "watched_names": self.guard.watched,
-                "error": self.guard.sessions_error,
-                "pending": [
-                    {
-                        "name": end.session.name,
-                        "nas": end.session.nas,
-                        "station": end.session.station,
-                        "cause": str(end.cause),
-                        "since_seconds": round(now - end.noticed),
-                        "attempts": end.attempts,
-                        "reply": end.last_reply,
-                        "retry_in_seconds": round(max(0.0, end.due - now)),
-                    }
-                    for end in self.state.pending.values()
-                ],
-            },
-        }
+        return describe(self.started, self.store, self.state, self.feeds, self.guard, self.config, self.state_error)
 
 
 def run(config: Config, module: ModuleConfig) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.harness.eap import write_peer_config
+from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.pki import Identity
 from tests.harness.process import wait_for
@@ -32,6 +35,10 @@ POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{ZONE}'], grant: 
 def enroll(registry: Registry, label: str) -> tuple[str, Identity]:
     """A device with a key of its own and a certificate over EST."""
     name, bundle = registry.add(label)
+    return name, request_certificate(registry, name, bundle)
+
+
+def request_certificate(registry: Registry, name: str, bundle: str) -> Identity:
     key = ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     csr = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False).sign(
@@ -39,7 +46,7 @@ def enroll(registry: Registry, label: str) -> tuple[str, Identity]:
     )
     answer = registry.enroll(bundle, base64.b64encode(csr.public_bytes(serialization.Encoding.DER)))
     assert answer.status == 200, answer.body
-    return name, Identity(answer.certificates()[0], key)
+    return Identity(answer.certificates()[0], key)
 
 
 def trust_anchor(registry: Registry) -> str:
@@ -47,7 +54,35 @@ def trust_anchor(registry: Registry) -> str:
     return "".join(f"{ZONE}. IN DNSKEY {r.to_text()}\n" for rrset in answer.answer for r in rrset if r.flags == 257)
 
 
-def test_from_enrollment_to_revocation() -> None:
+@dataclass
+class Home:
+    """A registry, and a site that follows it."""
+
+    folder: Path
+    registry: Registry
+    unbound: Unbound
+    radius: FreeRadius
+    wire: Wire
+    sync: TrustSync
+
+    def peer(self, device: Identity, name: str) -> Path:
+        path = write_peer_config(
+            self.folder / "peers",
+            device,
+            identity=f"anonymous@{ZONE}",
+            server_ca=self.radius.server_ca_file,
+            name=name,
+        )
+        path.write_text(f"ctrl_interface={self.folder}/wpa\nap_scan=0\n" + path.read_text())
+        return path
+
+    def anchors(self) -> dict[str, str]:
+        """Fingerprints and subjects of what the worker holds."""
+        return {anchor["fingerprint"]: anchor["subject"] for anchor in self.sync.status()["anchors"]}
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
     folder = Path(tempfile.mkdtemp(prefix="whole-test-"))
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
@@ -78,20 +113,65 @@ def test_from_enrollment_to_revocation() -> None:
             )
         )
         wait_for(lambda: sync.status()["anchor_count"] >= 1, "the registry's CA")
-        name, device = enroll(registry, "cam1")
-        wait_for(lambda: registry.knot.tlsa(name), "the record")
-        peer = write_peer_config(
-            folder / "peers", device, identity=f"anonymous@{ZONE}", server_ca=radius.server_ca_file, name="cam1"
-        )
-        peer.write_text(f"ctrl_interface={folder}/wpa\nap_scan=0\n" + peer.read_text())
-        with wire.plug_in(peer, "cam1"):
-            wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
-            before = wire.disconnections()
-            began = time.monotonic()
-            registry.revoke(name)
-            answered = time.monotonic() - began
-            wait_for(lambda: wire.disconnections() > before, "hostapd to end the session", timeout=20, interval=0.005)
-            ended = time.monotonic() - began
-            print(f"revocation: registry {answered:.3f} s, disconnect {ended:.3f} s, TTL 60 s")
-            wait_for(lambda: sync.events("session over"), "the worker to know")
-            assert sync.events("session over")[-1]["cause"] == "absent"
+        yield Home(folder, registry, unbound, radius, wire, sync)
+
+
+def test_from_enrollment_to_revocation(home: Home) -> None:
+    registry, wire, sync = home.registry, home.wire, home.sync
+    name, device = enroll(registry, "cam1")
+    wait_for(lambda: registry.knot.tlsa(name), "the record")
+    with wire.plug_in(home.peer(device, "cam1"), "cam1"):
+        wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
+        before = wire.disconnections()
+        began = time.monotonic()
+        registry.revoke(name)
+        answered = time.monotonic() - began
+        wait_for(lambda: wire.disconnections() > before, "hostapd to end the session", timeout=20, interval=0.005)
+        ended = time.monotonic() - began
+        print(f"revocation: registry {answered:.3f} s, disconnect {ended:.3f} s, TTL 60 s")
+        wait_for(lambda: sync.events("session over"), "the worker to know")
+        assert sync.events("session over")[-1]["cause"] == "absent"
+
+
+def test_an_emergency_rollover_replaces_the_anchor_and_ends_every_session(home: Home) -> None:
+    """The day when the issuing key is in other hands: its CA goes, its devices are out, and come back as new ones."""
+    registry, wire, sync = home.registry, home.wire, home.sync
+    name, device = enroll(registry, "cam2")
+    wait_for(lambda: registry.knot.tlsa(name), "the record")
+    (old_anchor,) = home.anchors()
+    bundles = home.folder / "bundles.jsonl"
+    supplicant = wire.plug_in(home.peer(device, "cam2"), "cam2")
+    try:
+        wait_for(lambda: sync.status()["sessions"]["watched_names"] >= 1, "the worker to see the session")
+        over = len(sync.events("session over"))
+        before = wire.disconnections()
+        began = time.monotonic()
+        done = registry.json("rollover", "start", ZONE, "--yes", "--bundles", str(bundles))
+        rolled = time.monotonic() - began
+        wait_for(lambda: wire.disconnections() > before, "hostapd to end the session", timeout=20)
+        wait_for(lambda: len(sync.events("session over")) > over, "the worker to know")
+        ended = sync.events("session over")[over]
+        assert (ended["name"], ended["how"]) == (name, "ack")
+        # The proof was the DNS's: validated absence, while the old keys were still good.
+        assert ended["cause"] == "absent"
+        wait_for(lambda: len(home.anchors()) == 1 and old_anchor not in home.anchors(), "the anchor to be replaced")
+        print(f"rollover: {rolled:.2f} s, {done['devices']} devices; disconnect at NAS after {ended['seconds']} s")
+    finally:
+        supplicant.stop()
+    # The parent's DS is changed, as the operator is told to; here that is the resolver's trust anchor.
+    home.unbound.stop()
+    home.unbound.anchors = trust_anchor(registry)
+    home.unbound.start()
+    # The old certificate is worth nothing, although OpenSSL may still have its CA in memory.
+    peer = home.peer(device, "cam2-old")
+    peer.write_text(peer.read_text().replace(f"ctrl_interface={home.folder}/wpa\n", ""))
+    assert not authenticate(home.radius, peer).accepted
+    # With a new token, it enrolls under the new CA and is in at once.
+    fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
+    again = request_certificate(registry, name, fresh[name])
+    wait_for(lambda: registry.knot.tlsa(name), "the new record")
+    peer = home.peer(again, "cam2-new")
+    peer.write_text(peer.read_text().replace(f"ctrl_interface={home.folder}/wpa\n", ""))
+    wait_for(lambda: authenticate(home.radius, peer).accepted, "the device to be back", timeout=15)
+    (new_anchor,) = home.anchors()
+    assert new_anchor != old_anchor

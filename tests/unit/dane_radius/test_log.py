@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -102,6 +105,19 @@ def test_a_folder_that_is_gone_loses_lines_and_nothing_else(tmp_path: Path) -> N
     file.reopen_if_moved()
     file.write_line("found")
     assert (folder / "log").read_text() == "found\n"
+
+
+def test_standard_error_may_be_a_socket() -> None:
+    """As it is under systemd, where opening /dev/stderr fails."""
+    program = (
+        "from dane_radius.config import LogConfig\nfrom dane_radius.log import open_log\n"
+        "log, file = open_log(LogConfig(destination='stderr'))\nlog.info('heard')\nassert file is None\n"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, timeout=30)
+        ours.settimeout(5)
+        assert json.loads(ours.recv(4096))["event"] == "heard"
 
 
 def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:

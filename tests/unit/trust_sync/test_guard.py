@@ -16,7 +16,7 @@ from dane_radius.log import open_log
 from dane_radius.tlsa import TlsaRecord
 from policy import parse_policy
 from tests.unit.trust_sync.nas import Nas
-from trust_sync.config import check
+from trust_sync.config import NasConfig, check
 from trust_sync.guard import Guard
 from trust_sync.lookup import Lookup
 from trust_sync.metrics import Metrics
@@ -50,6 +50,7 @@ class Setting:
     def __init__(self, folder: Path, nas: Nas, *answers: Answer, coa: bool = False, state: State | None = None) -> None:
         self.database, self.now, self.answers = folder / "radacct.db", 1_700_000_000.0, Answers(*answers)
         self.state = state or State()
+        self.policy = parse_policy(policy("grant: {vlan: 1}"))
         config = check(
             {
                 "nas": [{"address": "127.0.0.0/8", "secret": "s", "port": nas.port, "coa": coa}],
@@ -68,6 +69,7 @@ class Setting:
             self.state,
             open_sessions(config.sessions.database or ""),
             cast(Lookup, self.answers),
+            lambda: self.policy,
             self.metrics,
             log,
             lambda: self.now,
@@ -77,8 +79,8 @@ class Setting:
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             connection.executescript(script)
 
-    def session(self, number: int = 1) -> None:
-        row = (f"S{number}", f"u{number}", NAME, "127.0.0.1", f"02-0{number}", "00-00-00-00-00-01:iot")
+    def session(self, number: int = 1, name: str = NAME) -> None:
+        row = (f"S{number}", f"u{number}", name, "127.0.0.1", f"02-0{number}", "00-00-00-00-00-01:iot")
         columns = "acctsessionid, acctuniqueid, username, nasipaddress, callingstationid, calledstationid"
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             # Fixed columns; the values are parameters.
@@ -216,7 +218,142 @@ async def test_a_changed_policy_moves_or_ends_sessions(
         setting = Setting(tmp_path, nas, Secure((ONE,), 60), coa=coa)
         setting.session()
         await setting.step()
-        await setting.guard.policy_changed(parse_policy(policy("grant: {vlan: 1}")), parse_policy(policy(grant)))
+        old, setting.policy = setting.policy, parse_policy(policy(grant))
+        await setting.guard.policy_changed(old, setting.policy)
         await setting.guard.settle()
         assert [request[0] for request in nas.requests] == codes
         assert setting.state.pending == {}
+
+
+async def test_a_session_that_was_moved_can_still_be_ended(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE, coa=True)
+        setting.session()
+        await setting.step()
+        one, two = (parse_policy(policy(f"grant: {{vlan: {n}}}")) for n in (1, 2))
+        await setting.guard.policy_changed(one, two)
+        await setting.guard.settle()
+        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.guard.settle()
+        assert [request[0] for request in nas.requests] == [43, 40]
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+async def test_what_changes_while_a_move_is_not_answered_is_what_counts(tmp_path: Path, revoked: bool) -> None:
+    with Nas([None], drop=1) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE, coa=True)
+        setting.session()
+        await setting.step()
+        one, two, three = (parse_policy(policy(f"grant: {{vlan: {n}}}")) for n in (1, 2, 3))
+        await setting.guard.policy_changed(one, two)
+        await setting.guard.settle()
+        (pending,) = setting.state.pending.values()
+        assert pending.vlan == "2"
+        if revoked:
+            await setting.guard.changed(NAME, Trigger.REVOKED)
+        else:
+            await setting.guard.policy_changed(two, three)
+        await setting.guard.settle()
+        await setting.step(6)
+        # Tunnel-Private-Group-Id (81), tagged 0, or a request that ends the session.
+        assert (nas.requests[-1][0], b"\x51\x04\x003" in nas.requests[-1]) == ((40, False) if revoked else (43, True))
+        assert setting.state.pending == {}
+
+
+OTHERS = [
+    "alice", "alice@corp.example", "host/pc1.corp.example", "pc1.corp.example", "A1._device.example.net", "x" * 300,
+    "a..b.example.net", "*.example.net", "10.0.0.1", "\u00fc.example.net", "a\nb.example.net", " ",
+]  # fmt: skip
+
+
+async def test_users_of_the_same_table_that_are_no_devices_are_left_alone(tmp_path: Path) -> None:
+    """Their names have no TLSA records, provably: that takes nothing back which anybody ever said."""
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        for number, user in enumerate(OTHERS):
+            setting.session(number, user)
+        for _ in range(3):
+            await setting.step(61)
+        assert setting.answers.asked == 0
+        assert nas.requests == []
+        assert setting.guard.watched == 0
+        # The device among them is not.
+        setting.session(99)
+        await setting.step(61)
+        assert len(nas.requests) == 1
+
+
+@pytest.mark.parametrize("mode", ["rule", "global"])
+async def test_what_policy_only_monitors_is_not_ended(tmp_path: Path, mode: str) -> None:
+    """The module lets such a device in whatever the DNS says: ending its session would be a loop."""
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        text = policy("grant: {vlan: 1}, mode: monitor") if mode == "rule" else policy("grant: {vlan: 1}")
+        setting.policy = parse_policy(text if mode == "rule" else b"mode: monitor\n" + text)
+        setting.session()
+        for _ in range(3):
+            await setting.step(61)
+        assert setting.answers.asked == 3
+        assert nas.requests == []
+        # The same name, once the rule is meant.
+        setting.policy = parse_policy(policy("grant: {vlan: 1}"))
+        await setting.step(61)
+        assert len(nas.requests) == 1
+
+
+async def test_a_domain_that_policy_drops_loses_its_sessions(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60))
+        setting.session()
+        await setting.step()
+        old, setting.policy = setting.policy, parse_policy(policy("grant: {vlan: 1}").replace(b".net", b".org"))
+        await setting.guard.policy_changed(old, setting.policy)
+        await setting.guard.settle()
+        assert [request[0] for request in nas.requests] == [40]
+
+
+async def test_a_secret_file_that_is_away_stops_no_revocation(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        secret = tmp_path / "das.secret"
+        secret.write_text("s")
+        secret.chmod(0o600)
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE)
+        config = setting.guard._config
+        entry = NasConfig(address="127.0.0.0/8", secret_file=str(secret), port=nas.port)
+        setting.guard._config = config.model_copy(update={"nas": [entry]})
+        setting.session()
+        await setting.step()
+        secret.unlink()
+        await setting.step(61)
+        assert "das.secret" in str(setting.guard.sessions_error)
+        assert [request[0] for request in nas.requests] == [40]
+        secret.write_text("s")
+        secret.chmod(0o600)
+        await setting.step(2)
+        assert setting.guard.sessions_error is None
+
+
+async def test_a_clock_that_is_set_back_by_years_puts_nothing_off_by_years(tmp_path: Path) -> None:
+    years = 10 * 365 * 86_400
+    with Nas([None], drop=1) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 60), GONE)
+        setting.session()
+        setting.now += years
+        await setting.step()
+        await setting.step(-years)
+        # Looked up again; and what is to be ended is, although its next attempt was ten years ahead.
+        assert setting.answers.asked == 2
+        assert len(nas.requests) == 1
+        (pending,) = setting.state.pending.values()
+        pending.due += years
+        pending.noticed += years
+        await setting.step(1)
+        assert len(nas.requests) == 2
+        assert setting.state.pending == {}
+        # What was over in that future is not over now.
+        setting.now += years
+        setting.guard._finish("u1", pending, "test")
+        await setting.step(1)
+        await setting.step(-years)
+        await setting.step(400)
+        assert len(nas.requests) >= 3

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,7 +95,8 @@ def test_a_secret_file_that_everybody_may_read_is_refused(tmp_path: Path) -> Non
 def test_the_state_survives(tmp_path: Path) -> None:
     state = State(
         {"home": FeedPosition(7, 1.0, 2.0, 3, "x")},
-        {"a": Evidence("f" * 64, 5.0)},
+        {"a": Evidence(["f" * 64], 5.0)},
+        {"f" * 64 + " _device.example.net": 7.0},
         {"u1": PendingEnd(SESSION, Cause.ABSENT, 1.0, 2.0, 3, "silent", "7")},
         {"a": ["3 1 1 00"]},
     )
@@ -105,7 +107,7 @@ def test_the_state_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"version": 2}', '{"version": 1}', '{"version":1,"feeds":[]}']
+    "text", ["", "{", "[]", "null", '{"version": 1}', '{"version": 2}', '{"version":2,"feeds":[]}']
 )
 def test_a_damaged_state_is_put_aside_and_costs_only_a_synchronization(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
@@ -399,6 +401,43 @@ async def test_a_name_that_changes_its_mind_gains_nothing(tmp_path: Path) -> Non
             await fetcher.get("host.example", "/f")
         assert caught.value.problem is FetchProblem.ADDRESS_REFUSED
         assert server.requests == ["/f"]
+
+
+async def test_what_has_not_changed_is_not_sent_again(tmp_path: Path) -> None:
+    """RFC 9110 section 13.1.2: asked for by its entity tag; a new one, or none, means the whole file."""
+    tag, seen = ['"one"'], []
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers.get("If-None-Match"))
+        headers = {"ETag": tag[0], "Cache-Control": f"max-age={len(seen)}"} if tag[0] else {}
+        if tag[0] and request.headers.get("If-None-Match") == tag[0]:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=f"body of {tag[0]}".encode(), headers=headers)
+
+    async def lookup(host: str) -> list[str]:
+        return ["127.0.0.1"]
+
+    allowed = Config.model_validate({"discovery": {"allow_networks": ["127.0.0.0/8"]}}).discovery.allowed
+    with WebServer(tmp_path / "web", ["host.example"], {"/f": serve}) as server:
+        fetcher = Fetcher(lookup, tls_context(str(server.ca_file)), 5.0, 1000, allowed, server.port)
+        for _ in range(2):
+            assert (await fetcher.get("host.example", "/f")).body == b'body of "one"'
+        assert (await fetcher.get("host.example", "/f")).max_age == 3
+        for new in ('"two"', ""):
+            tag[0] = new
+            for _ in range(2):
+                assert (await fetcher.get("host.example", "/f")).body == f"body of {new}".encode()
+    assert seen == [None, '"one"', '"one"', '"one"', '"two"', '"two"', None]
+    # A 304 that nobody asked for is no answer.
+    with WebServer(tmp_path / "odd", ["host.example"], {"/f": _not_modified}) as server:
+        fetcher = Fetcher(lookup, tls_context(str(server.ca_file)), 5.0, 1000, allowed, server.port)
+        with pytest.raises(FetchFailed) as caught:
+            await fetcher.get("host.example", "/f")
+        assert caught.value.problem is FetchProblem.REDIRECT
+
+
+async def _not_modified(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=304)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "2130706433", "0x7f000001", "8.8.8.8"])
