@@ -209,17 +209,23 @@ class Guard:
 
         Failures are reported; TTLs then bound the delay.
         """
-        for cache, path, function in (
-            ("unbound", self._config.unbound.control_socket, flush_unbound),
-            ("module", self._module_socket, flush_module),
-        ):
-            if path is None:
-                continue
-            try:
-                await asyncio.to_thread(function, path, name, below=below)
-            except FlushFailed as error:
-                self._metrics.flush_failures.labels(cache).inc()
-                self._log.warning("cache not flushed; its TTL bounds the delay", cache=cache, error=str(error))
+        await self._flush_resolver(name, below=below)
+        if self._module_socket is not None:
+            await self._flush_cache("module", flush_module, self._module_socket, name, below=below)
+
+    async def _flush_resolver(self, name: str, *, below: bool = False) -> None:
+        socket = self._config.unbound.control_socket
+        if socket is not None:
+            await self._flush_cache("unbound", flush_unbound, socket, name, below=below)
+
+    async def _flush_cache(
+        self, cache: str, function: Callable[..., None], socket: str, name: str, *, below: bool
+    ) -> None:
+        try:
+            await asyncio.to_thread(function, socket, name, below=below)
+        except FlushFailed as error:
+            self._metrics.flush_failures.labels(cache).inc()
+            self._log.warning("cache not flushed; its TTL bounds the delay", cache=cache, error=str(error))
 
     def _look(self, name: str, noticed: float) -> None:
         if name not in self._looking:
@@ -234,6 +240,9 @@ class Guard:
     async def _look_now(self, name: str, noticed: float) -> None:
         async with self._slots:
             watch = self._watches.get(name)
+            if watch is not None and watch.trigger is Trigger.TTL and not watch.attempts:
+                # Due by its TTL. Resolvers count whole seconds: one may hold the old answer for a second more.
+                await self._flush_resolver(name)
             answer = await self._lookup.tlsa(name)
         if watch is None or self._watches.get(name) is not watch:
             # Gone, or changed since it was asked: the answer may be older than the change. It is due again.
