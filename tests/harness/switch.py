@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.harness.private_net import next_private_net
 from tests.harness.process import Daemon, run, start, wait_for
 
 _numbers = itertools.count(1)
@@ -87,8 +88,7 @@ class Switch:
 
     def __post_init__(self) -> None:
         self.tag = new_tag()
-        number = next(_numbers)
-        net = f"10.{200 + os.getpid() % 50}.{number % 250}"
+        net = next_private_net()
         self.server_address, self.nas_address = f"{net}.1", f"{net}.2"
 
     @property
