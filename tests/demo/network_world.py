@@ -316,8 +316,8 @@ def _site(
 
 def _prepare_radius(radius: FreeRadius, switches: list[Switch]) -> None:
     radius.prepare()
-    clients = radius.raddb / "clients.conf"
-    clients.write_text(clients.read_text() + "".join(switch.client() for switch in switches))
+    for switch in switches:
+        radius.add_client(switch.name, switch.nas_address, switch.secret)
     cui_key = radius.folder / "etc" / "cui.key"
     cui_key.write_bytes(os.urandom(16).hex().encode())
     cui_key.chmod(0o640)

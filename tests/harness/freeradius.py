@@ -179,6 +179,15 @@ class FreeRadius:
             f"\tsecret = {SECRET}\n\trequire_message_authenticator = yes\n}}\n"
         )
 
+    def add_client(self, name: str, address: str, secret: str = SECRET) -> None:
+        """A NAS, before the server starts."""
+        clients = self.raddb / "clients.conf"
+        clients.write_text(
+            clients.read_text()
+            + f"client {name} {{\n\tipaddr = {address}\n\tsecret = {secret}\n"
+            + "\trequire_message_authenticator = yes\n}\n"
+        )
+
     def write_policy(self, text: str) -> None:
         """Replace the policy file at once, as an editor that renames would."""
         fresh = self.policy_file.with_suffix(".new")

@@ -99,13 +99,6 @@ class Switch:
     def log(self) -> Path:
         return self.folder / "hostapd.log"
 
-    def client(self) -> str:
-        """This switch in clients.conf."""
-        return (
-            f"client {self.name} {{\n\tipaddr = {self.nas_address}\n\tsecret = {self.secret}\n"
-            "\trequire_message_authenticator = yes\n}\n"
-        )
-
     def __enter__(self) -> Switch:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:

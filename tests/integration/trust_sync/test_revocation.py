@@ -106,10 +106,7 @@ def office() -> Iterator[Office]:
         radius = FreeRadius(folder / "radius", unbound.port, POLICY, accounting="sqlite")
         wire = Wire(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
         radius.prepare()
-        clients = radius.raddb / "clients.conf"
-        clients.write_text(
-            clients.read_text() + f"client wire {{\n\tipaddr = {wire.nas_address}\n\tsecret = {SECRET}\n}}\n"
-        )
+        radius.add_client("wire", wire.nas_address)
         stack.enter_context(radius)
         stack.enter_context(wire)
         yield Office(folder, knot, unbound, web, radius, wire, ca)

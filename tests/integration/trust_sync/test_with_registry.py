@@ -93,9 +93,7 @@ def home() -> Iterator[Home]:
         radius = FreeRadius(folder / "radius", unbound.port, POLICY, accounting="sqlite")
         wire = Wire(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
         radius.prepare()
-        clients = radius.raddb / "clients.conf"
-        client = f"client wire {{\n\tipaddr = {wire.nas_address}\n\tsecret = {SECRET}\n}}\n"
-        clients.write_text(clients.read_text() + client)
+        radius.add_client("wire", wire.nas_address)
         stack.enter_context(radius)
         stack.enter_context(wire)
         key_file = folder / "api.key"
