@@ -285,6 +285,8 @@ def rollover(world: NetworkWorld, seen: Observation) -> None:
     seen.details = {"rollover": done, "before_ds": bogus, "after_ds": locked_out}
     for tries in (bogus, locked_out):
         seen.expect(not any(entry["accepted"] for entry in tries), f"an old certificate got in: {tries}")
+    seen.expect("dns_bogus" in _reasons(bogus), "the zone validated before its parent knew of the new keys")
+    seen.expect("dns_bogus" not in _reasons(locked_out), "the zone does not validate from the parent's new DS")
     # Another domain of the same registry notices nothing.
     seen.expect(world.house.switch.vlan() == 30, "the household's camera lost its port")
 

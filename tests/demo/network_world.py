@@ -17,6 +17,7 @@ from typing import Any
 
 import dns.name
 
+from dane_radius.control import ask
 from tests.harness.eap import authenticate
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone
@@ -205,9 +206,10 @@ class NetworkWorld:
         self.parent.send(update)
 
     def forget(self, zone: str) -> None:
-        """Have both resolvers ask anew, as they would by themselves after the TTLs."""
+        """Have both sites ask anew, as they would by themselves after the TTLs."""
         for site in (self.house, self.office):
             site.unbound.control(f"flush_zone {zone}")
+            ask(str(site.radius.control_socket), "flush", name=zone, below=True)
 
 
 def _ds(registry: Registry, zone: str) -> str:
@@ -233,6 +235,7 @@ def build(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator
         registry.knot.start(MAKER)
         stack.callback(registry.stop)
         registry.start()
+        (registry.folder / "anchor.pem").write_text(registry.run("anchor").stdout)
         registry.run("domain", "add", HOME)
         delegations = "".join(
             f"{zone.split('.')[0]} NS ns.{zone}.\nns.{zone}. A 127.0.0.1\n{zone}. DS {_ds(registry, zone)}\n"
