@@ -15,7 +15,7 @@ REQUEST, REPLY = "request", "reply"
 
 def lose(share: float, seed: int) -> Callable[[str, bytes], bool]:
     """Which packets to lose: `share` (0 to 1) of both directions, the same ones for the same order of packets."""
-    chance = random.Random(seed)  # noqa: S311  # picks test packets, no secret
+    chance = random.Random(seed)  # picks test packets, no secret
 
     def choose(_direction: str, _packet: bytes) -> bool:
         return chance.random() < share
