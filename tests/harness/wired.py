@@ -161,7 +161,7 @@ radius_acct_req_attr=61:d:15
             "wpa_supplicant",
             [*self._in("sta"), "wpa_supplicant", "-Dwired", f"-i{self.tag}s", "-c", config, "-t"],
             log=log,
-            ready=lambda: (self.folder / "wpa" / f"{self.tag}s").is_socket(),
+            ready=(self.folder / "wpa" / f"{self.tag}s").is_socket,
         )
 
     def wpa_cli(self, *command: str) -> str:
