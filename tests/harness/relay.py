@@ -14,11 +14,11 @@ REQUEST, REPLY = "request", "reply"
 
 
 def lose(share: float, seed: int) -> Callable[[str, bytes], bool]:
-    """Which packets to lose: `share` (0 to 1) of both directions, the same ones for the same order of packets."""
-    chance = random.Random(seed)  # picks test packets, no secret
+    """Loses `share` (0 to 1) of each direction; the n-th packet of a direction has the same fate in each run."""
+    chances = {direction: random.Random(f"{direction} {seed}") for direction in (REQUEST, REPLY)}  # noqa: S311  # no secret
 
-    def choose(_direction: str, _packet: bytes) -> bool:
-        return chance.random() < share
+    def choose(direction: str, _packet: bytes) -> bool:
+        return chances[direction].random() < share
 
     return choose
 
