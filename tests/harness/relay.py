@@ -15,7 +15,7 @@ REQUEST, REPLY = "request", "reply"
 
 def lose(share: float, seed: int) -> Callable[[str, bytes], bool]:
     """Loses `share` (0 to 1) of each direction; the n-th packet of a direction has the same fate in each run."""
-    chances = {direction: random.Random(f"{direction} {seed}") for direction in (REQUEST, REPLY)}  # noqa: S311  # no secret
+    chances = {direction: random.Random(f"{direction} {seed}") for direction in (REQUEST, REPLY)}
 
     def choose(direction: str, _packet: bytes) -> bool:
         return chances[direction].random() < share

@@ -367,6 +367,7 @@ def test_a_chain_beyond_the_limit_is_refused_and_the_server_lives(
     assert not result.accepted
     assert result.code == "Access-Reject"
     assert decisions_about(server, result.station) == []
+    assert "size that we can handle (16384 bytes)" in server.log.read_text()
     assert server.daemon is not None
     assert server.daemon.running
     # The same device with what fits.
