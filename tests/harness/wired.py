@@ -26,6 +26,9 @@ class Wire:
     secret: str
     das_secret: str = "das-secret"
     accounting: bool = True
+    # More RADIUS servers, asked when the first one does not answer: (address, port).
+    more_servers: list[tuple[str, int]] = field(default_factory=list)
+    ipv6: bool = False
     hostapd: Daemon | None = None
     _made: list[list[str]] = field(default_factory=list)
 
@@ -33,7 +36,9 @@ class Wire:
         number = next(_numbers)
         self.tag = f"t{os.getpid() % 100000:x}{number}"
         net = f"10.{200 + os.getpid() % 50}.{number}"
-        self.server_address, self.nas_address = f"{net}.1", f"{net}.2"
+        self._ipv4 = (f"{net}.1", f"{net}.2")
+        prefix = f"fd00:dade:{os.getpid() % 65536:x}:{number:x}"
+        self.server_address, self.nas_address = (f"{prefix}::1", f"{prefix}::2") if self.ipv6 else self._ipv4
         self.station = "02:bb:00:00:00:01"
 
     @property
@@ -76,13 +81,19 @@ class Wire:
         run(["ip", "-n", f"{tag}-sta", "link", "set", f"{tag}s", "up"])
         run(["ip", "link", "add", f"{tag}r", "type", "veth", "peer", "name", f"{tag}u", "netns", f"{tag}-ap"])
         self._made.append(["ip", "link", "del", f"{tag}r"])
-        run(["ip", "addr", "add", f"{self.server_address}/24", "dev", f"{tag}r"])
+        # No duplicate address detection: the addresses are needed at once.
+        length = ["/64", "nodad"] if self.ipv6 else ["/24"]
+        run(["ip", "addr", "add", self.server_address + length[0], *length[1:], "dev", f"{tag}r"])
         run(["ip", "link", "set", f"{tag}r", "up"])
-        run(["ip", "-n", f"{tag}-ap", "addr", "add", f"{self.nas_address}/24", "dev", f"{tag}u"])
+        run(["ip", "-n", f"{tag}-ap", "addr", "add", self.nas_address + length[0], *length[1:], "dev", f"{tag}u"])
         run(["ip", "-n", f"{tag}-ap", "link", "set", f"{tag}u", "up"])
 
     def _start_hostapd(self) -> None:
         config = self.folder / "hostapd.conf"
+        more = "".join(
+            f"auth_server_addr={address}\nauth_server_port={port}\nauth_server_shared_secret={self.secret}\n"
+            for address, port in self.more_servers
+        )
         accounting = (
             f"acct_server_addr={self.server_address}\nacct_server_port={self.acct_port}\n"
             f"acct_server_shared_secret={self.secret}\nradius_acct_interim_interval=60\n"
@@ -104,8 +115,8 @@ nas_identifier=switch-1.port-1
 auth_server_addr={self.server_address}
 auth_server_port={self.auth_port}
 auth_server_shared_secret={self.secret}
-{accounting if self.accounting else ""}radius_das_port=3799
-radius_das_client={self.server_address} {self.das_secret}
+{more}{accounting if self.accounting else ""}radius_das_port=3799
+radius_das_client={self._ipv4[0]} {self.das_secret}
 radius_das_time_window=300
 radius_das_require_event_timestamp=1
 radius_das_require_message_authenticator=1
@@ -113,11 +124,12 @@ radius_auth_req_attr=61:d:15
 radius_acct_req_attr=61:d:15
 """
         )
+        before = self.text().count("AP-ENABLED")
         self.hostapd = start(
             "hostapd",
             [*self._in("ap"), "hostapd", "-dd", "-t", config],
             log=self.log,
-            ready=lambda: "AP-ENABLED" in self.text(),
+            ready=lambda: self.text().count("AP-ENABLED") > before,
         )
 
     def text(self) -> str:
@@ -140,6 +152,37 @@ radius_acct_req_attr=61:d:15
             supplicant.stop()
             raise
         return supplicant
+
+    def attach(self, config: Path, station: str) -> Daemon:
+        """Start a device with a MAC address of its own; what becomes of it is for `authorized` and `refused` to say."""
+        run(["ip", "-n", f"{self.tag}-sta", "link", "set", f"{self.tag}s", "address", station])
+        log = self.folder / f"wpa-{station.replace(':', '')}.log"
+        return start(
+            "wpa_supplicant",
+            [*self._in("sta"), "wpa_supplicant", "-Dwired", f"-i{self.tag}s", "-c", config, "-t"],
+            log=log,
+            ready=(self.folder / "wpa" / f"{self.tag}s").is_socket,
+        )
+
+    def wpa_cli(self, *command: str) -> str:
+        """One command to the device, whose network block names `FOLDER/wpa` as its ctrl_interface."""
+        return run([*self._in("sta"), "wpa_cli", "-p", self.folder / "wpa", "-i", f"{self.tag}s", *command])
+
+    def authorized(self, station: str) -> bool:
+        """Whether the port is open to `station` now."""
+        command = [*self._in("ap"), "hostapd_cli", "-p", self.folder / "ctrl", "-i", self.port_name, "sta", station]
+        return "flags=[AUTHORIZED]" in run(command)
+
+    def refused(self, station: str) -> int:
+        """How often hostapd saw `station` fail."""
+        return self.text().count(f"CTRL-EVENT-EAP-FAILURE2 {station}")
+
+    def crash_and_restart(self) -> None:
+        """End hostapd without a farewell, and start it anew."""
+        assert self.hostapd is not None
+        self.hostapd.kill()
+        (self.folder / "ctrl" / self.port_name).unlink(missing_ok=True)
+        self._start_hostapd()
 
     def stations(self) -> list[str]:
         """The MAC addresses that hostapd knows."""
