@@ -99,6 +99,9 @@ class Service:
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise ConfigError(f"control_socket: {self.config.control_socket}: {reason}") from error
+        if not self.config.session.resumption:
+            # Whatever lies there is from a server that was killed: TLS secrets that nobody can use any more.
+            self.metrics.sessions_swept.inc(sweep_sessions(self.config.session.directory, -1))
         self.cache.start()
         self.reporter.start()
         self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)

@@ -223,19 +223,34 @@ def test_the_server_refuses_to_start_on_a_mistake_and_says_which(
     assert file in server.log.read_text()
 
 
+def test_session_files_of_a_killed_server_are_gone_before_the_next_one_answers(
+    folder: Path, dns: tuple[Knot, Unbound], ca: Authority
+) -> None:
+    """They hold TLS secrets, and nobody can use them; where sessions may resume, devices still can."""
+    server = _server(folder, "swept", dns, ca)
+    server.prepare()
+    left, other = server.session_dir / "left.asn1", server.session_dir / "other.txt"
+    for path in (left, other):
+        path.write_bytes(b"x")
+    with server:
+        assert not left.exists()
+        assert other.exists()
+        assert server.metric("dane_radius_session_files_swept_total") == 1
+
+
 def test_an_unknown_session_survives_nothing_but_its_age(
     folder: Path, dns: tuple[Knot, Unbound], ca: Authority, device: Identity
 ) -> None:
-    """Files of handshakes that never came to a decision are swept."""
+    """Files of handshakes that never came to a decision are swept, while the server runs."""
     server = _server(folder, "sweep", dns, ca)
     server.prepare()
     old, young, other = (server.session_dir / name for name in ("old.asn1", "young.vps", "other.txt"))
-    for path in (old, young, other):
-        path.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    os.utime(other, (0, 0))
     with server:
-        wait_for(lambda: not old.exists(), "the old session file to be swept")
+        for path in (old, young, other):
+            path.write_bytes(b"x")
+        os.utime(old, (0, 0))
+        os.utime(other, (0, 0))
+        wait_for(lambda: not old.exists(), "the old session file to be swept", timeout=20)
         assert young.exists()
         assert other.exists()
         assert server.metric("dane_radius_session_files_swept_total") == 1
