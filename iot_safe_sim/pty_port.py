@@ -25,6 +25,8 @@ log = structlog.get_logger("iot_safe_sim")
 #: wolfSSL's demonstration copies the path into 30 bytes.
 LONGEST_SAFE_PATH = 29
 _READ_SIZE = 4096
+#: More than a terminal's buffers hold: beyond them waits a client that writes without end.
+_MOST_READS = 64
 #: Seconds without a byte that end what a departed client had sent.
 _QUIET = 0.02
 # inotify(7).
@@ -145,26 +147,39 @@ class PtyPort:
     def _hand_over(self, data: bytes) -> None:
         """The client left: drop what it did not read, and the commands that it did not wait for.
 
-        When the next client is there already, its first command may be among the bytes that wait. It is the last
-        line of them: a client sends one command and waits for the answer.
+        `data` was read already and not answered. The next client may be there before this is done; its first
+        command is then among the bytes that wait.
         """
-        stuck = bool(self._outgoing)
-        self._outgoing = b""
-        self._modem.client_left()
-        termios.tcflush(self._slave, termios.TCIFLUSH)
-        while more := self._read():
-            data += more
-        if stuck:
-            # The old client had sent more than it read, and the kernel may still be moving it here.
-            while select.select([self._master], [], [], _QUIET)[0]:
+        # What is stuck shows that the old client sent more than it read: the kernel may still be moving it here.
+        quiet = _QUIET if self._outgoing else 0.0
+        while True:
+            self._outgoing = b""
+            termios.tcflush(self._slave, termios.TCIFLUSH)
+            for _ in range(_MOST_READS):
+                if not select.select([self._master], [], [], quiet)[0]:
+                    break
                 data += self._read()
+            # Opens are counted after the reading, so that no byte of a client that came meanwhile is dropped.
+            if not self._client_changed():
+                break
+        self._modem.client_left()
         log.debug("client_left", device=self._device, bytes_left=len(data))
-        if not self._clients:
-            return
-        before, end, unfinished = data.rpartition(b"\r" if data.count(b"\r") else b"\n")
-        last_line = max(before.rfind(b"\r"), before.rfind(b"\n")) + 1
-        self._outgoing = self._modem.feed(before[last_line:] + end + unfinished)
-        self._send()
+        if self._clients:
+            self._outgoing = self._modem.feed(_last_command(data))
+            self._send()
+
+
+def _last_command(data: bytes) -> bytes:
+    """What the client that came last can have sent: one command, as it waits for the answer before the next.
+
+    When a line is unfinished, the finished ones before it are the departed client's.
+    """
+    lines = data.replace(b"\n", b"\r").split(b"\r")
+    unfinished = lines.pop()
+    if unfinished:
+        return unfinished
+    finished = [line for line in lines if line]
+    return finished[-1] + b"\r" if finished else b""
 
 
 def _watch_opens(device: str) -> int:

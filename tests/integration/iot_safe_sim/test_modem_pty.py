@@ -111,7 +111,9 @@ def test_garbage_then_a_command(start_modem: Starter, tmp_path: Path) -> None:
 def test_client_that_leaves_in_mid_command_or_does_not_read(start_modem: Starter, tmp_path: Path) -> None:
     """The next client finds neither half a line nor an old answer."""
     daemon, path = start_modem(tmp_path / "state", "--key-store", "software")
-    for leftover in (b'AT+CSIM=24,"00A4', b"AT+CSIM", SELECT, SELECT * 20, b"ATE1\r\nAT"):
+    leftovers = (b'AT+CSIM=24,"00A4', b"AT+CSIM", SELECT, SELECT * 20, b"ATE1\r\nAT")
+    # Many rounds: how far the modem is when one client leaves and the next one comes is the scheduler's choice.
+    for number, leftover in enumerate(leftovers * 200):
         with RawClient(path) as client:
             client.write(leftover)
             if leftover.endswith(b"\n"):
@@ -120,7 +122,7 @@ def test_client_that_leaves_in_mid_command_or_does_not_read(start_modem: Starter
         with RawClient(path) as client:
             client.write(SELECT)
             assert client.read_until(b"OK\r\n") == SELECTED, leftover
-            assert client.silent()
+            assert number >= len(leftovers) or client.silent(), leftover
     assert daemon.running
 
 
