@@ -28,6 +28,8 @@ class Wire:
     accounting: bool = True
     # More RADIUS servers, asked when the first one does not answer: (address, port).
     more_servers: list[tuple[str, int]] = field(default_factory=list)
+    # Seconds after which the first one is asked again.
+    retry_primary: int | None = None
     ipv6: bool = False
     hostapd: Daemon | None = None
     _made: list[list[str]] = field(default_factory=list)
@@ -94,6 +96,8 @@ class Wire:
             f"auth_server_addr={address}\nauth_server_port={port}\nauth_server_shared_secret={self.secret}\n"
             for address, port in self.more_servers
         )
+        if self.retry_primary is not None:
+            more += f"radius_retry_primary_interval={self.retry_primary}\n"
         accounting = (
             f"acct_server_addr={self.server_address}\nacct_server_port={self.acct_port}\n"
             f"acct_server_shared_secret={self.secret}\nradius_acct_interim_interval=60\n"

@@ -407,6 +407,23 @@ def client_blocks() -> list[tuple[str, str]]:
     return found
 
 
+def test_every_hostapd_requires_a_message_authenticator_of_a_disconnect() -> None:
+    """RFC 5176 leaves it to the NAS; without it, a Disconnect-Request is signed by MD5 alone."""
+    found = []
+    for folder in ("docs", "tests/harness", "tests/demo", "iot_safe_sim", "README.md"):
+        top = REPOSITORY / folder
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                text = path.read_text(errors="replace")
+                for match in re.finditer(r"^.*radius_das_client\W", text, re.MULTILINE):
+                    nearby = text[match.start() : match.start() + 400]
+                    if re.search(r"radius_das_client[= ]['\"]?[\w{]", nearby):
+                        found.append((str(path.relative_to(REPOSITORY)), nearby))
+    assert {path for path, _ in found} >= {"docs/access-point.md", "docs/switch.md", "tests/harness/wired.py"}
+    lax = [path for path, nearby in found if "radius_das_require_message_authenticator=1" not in nearby]
+    assert lax == []
+
+
 def test_every_client_block_requires_a_message_authenticator() -> None:
     blocks = client_blocks()
     files = {path for path, _ in blocks}
@@ -530,22 +547,27 @@ def killed_server(net: Network) -> None:
         for packet in range(1, LAST_REPLY + 1):
             for vouched in (True, False):
                 _, device = net.device(vouched=vouched)
-                left_behind.append(conversation_over_a_crash(server, net.peer(server, device), packet, vouched=vouched))
+                config = net.peer(server, device)
+                left_behind.append(conversation_over_a_crash(server, config, packet, vouched=vouched))
+                conversation_over_a_crash(server, config, packet, vouched=vouched, gently=True)
         print(f"session files at the kill, by packet: {left_behind}")
         # What the dead server had on disk is swept by the next one, after `max_age` seconds.
         assert any(left_behind), "no kill found a session on disk"
         wait_for(lambda: not list(server.session_dir.iterdir()), "the session folder to be empty", 40, 0.2)
 
 
-def kill_at(server: FreeRadius, packet: int, left: list[int]) -> Callable[[str, bytes], bool]:
-    """A `drop` that kills the server at its reply number `packet`, counts the session files into `left`, starts it."""
+def kill_at(server: FreeRadius, packet: int, left: list[int], *, gently: bool = False) -> Callable[[str, bytes], bool]:
+    """A `drop` that ends the server at its reply number `packet`, counts the session files into `left`, starts it.
+
+    `gently`: by SIGTERM, as a service manager restarts it.
+    """
     replies = itertools.count(1)
 
     def look(direction: str, _packet: bytes) -> bool:
         if direction == REQUEST or left or next(replies) != packet:
             return False
         assert server.daemon is not None
-        server.daemon.kill()
+        server.daemon.stop() if gently else server.daemon.kill()
         left.append(len(list(server.session_dir.iterdir())))
         server.log.write_text("")
         server.start()
@@ -554,10 +576,12 @@ def kill_at(server: FreeRadius, packet: int, left: list[int]) -> Callable[[str, 
     return look
 
 
-def conversation_over_a_crash(server: FreeRadius, config: Path, packet: int, *, vouched: bool) -> int:
-    """One conversation with a server that is killed in it, and one after; returns how many session files were left."""
+def conversation_over_a_crash(
+    server: FreeRadius, config: Path, packet: int, *, vouched: bool, gently: bool = False
+) -> int:
+    """One conversation with a server that is ended in it, and one after; returns how many session files were left."""
     left: list[int] = []
-    with Relay(server.auth_port, kill_at(server, packet, left)) as relay:
+    with Relay(server.auth_port, kill_at(server, packet, left, gently=gently)) as relay:
         first = authenticate(server, config, timeout=15, extra=("-p", str(relay.port)))
         assert len(left) == 1
         # Killed at its very first answer, the conversation starts anew at the next server, which may decide it.
@@ -615,16 +639,20 @@ def lossy_path(net: Network, server: FreeRadius) -> None:
 
 
 def failover(net: Network, second: FreeRadius) -> None:
+    """The first server is stopped, the second one takes over, the first one comes back and is asked again."""
     first = net.server("first")
-    wire = net.wire(first)
+    # Longer than hostapd takes to give the first one up.
+    wire = net.wire(first, retry_primary=60)
     wire.more_servers = [(wire.server_address, second.auth_port)]
-    stations = [next_station() for _ in range(3)]
-    devices = [net.device(vouched=vouched)[1] for vouched in (True, True, False)]
-    with wire:
-        with first, wire.attach(net.peer(first, devices[0], wire=wire), stations[0]):
+    stations = [next_station() for _ in range(4)]
+    devices = [net.device(vouched=vouched)[1] for vouched in (True, True, False, True)]
+    with wire, first:
+        assert first.daemon is not None
+        with wire.attach(net.peer(first, devices[0], wire=wire), stations[0]):
             wait_for(lambda: wire.authorized(stations[0]), "the port to open", timeout=20)
             wait_accepts(first, stations[0])
-        for station, device in zip(stations[1:], devices[1:], strict=True):
+        first.daemon.stop()
+        for station, device in zip(stations[1:3], devices[1:3], strict=True):
             began = time.monotonic()
             with wire.attach(net.peer(second, device, wire=wire), station):
                 wait_for(partial(decisions_about, second, station), "the second server", timeout=110, interval=0.2)
@@ -634,6 +662,17 @@ def failover(net: Network, second: FreeRadius) -> None:
                 assert wire.authorized(station) == (station == stations[1])
         assert [d["reason"] for d in decisions_about(second, stations[1])] == ["dane_match"]
         assert [d["reason"] for d in decisions_about(second, stations[2])] == ["tlsa_absent"]
+        first.log.write_text("")
+        first.start()
+        with wire.attach(net.peer(first, devices[3], wire=wire), stations[3]):
+
+            def back() -> bool:
+                if wire.authorized(stations[3]) and not accepts(first, stations[3]):
+                    wire.wpa_cli("reauthenticate")
+                return accepts(first, stations[3]) > 0
+
+            wait_for(back, "the first server to be asked again", timeout=110, interval=2)
+            assert wire.authorized(stations[3])
         assert decisions_about(second, stations[0]) == []
 
 
