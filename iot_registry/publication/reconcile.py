@@ -48,6 +48,8 @@ def reconcile(database: Database, client: DnsClient, now: dt.datetime) -> bool:
     with database.read() as session:
         domains = list(session.execute(select(Domain.id, Domain.name, Domain.zone, Domain.ttl)))
     for domain_id, name, zone, ttl in domains:
+        with database.read() as session:
+            settled = _settled(session, domain_id, now)
         try:
             served = client.transfer(zone)
         except DnsError as error:
@@ -55,8 +57,11 @@ def reconcile(database: Database, client: DnsClient, now: dt.datetime) -> bool:
             complete = False
             continue
         with database.write() as session:
-            difference = compare(served, _desired(session, domain_id, now), name)
-            queued = _queue(session, difference.wrong, now)
+            desired = _desired(session, domain_id, now)
+            difference = compare(served, desired, name)
+            # What was on its way before or during the transfer may just not have been in it yet.
+            wrong = frozenset(name for name in difference.wrong if settled.get(name) == desired[name])
+            queued = _queue(session, wrong, now)
         if queued:
             metrics.RECONCILED.labels("wrong").inc(queued)
             log.warning("reconcile.queued", zone=zone, names=queued)
@@ -75,6 +80,13 @@ def _desired(session: Session, domain_id: int, now: dt.datetime) -> dict[str, fr
         )
         for device in devices
     }
+
+
+def _settled(session: Session, domain_id: int, now: dt.datetime) -> dict[str, frozenset[str]]:
+    """What the DNS must serve by now: the desired records of every name that has nothing pending."""
+    pending = select(Device.name).join(OutboxEntry, OutboxEntry.device_id == Device.id)
+    waiting = frozenset(session.scalars(pending.where(Device.domain_id == domain_id)))
+    return {name: records for name, records in _desired(session, domain_id, now).items() if name not in waiting}
 
 
 def _queue(session: Session, wrong: frozenset[str], now: dt.datetime) -> int:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from iot_registry.config import Endpoint
 from iot_registry.feed import ChangeType
 from iot_registry.pki.request import VettedRequest, vet
 from iot_registry.publication import outbox
+from iot_registry.publication.dns_client import DnsClient
 from iot_registry.publication.outbox import Job
 from iot_registry.publication.profile import Credential, Profile, rdata, rrset
 from iot_registry.publication.publisher import MAX_UPDATE_BYTES, _parts
-from iot_registry.publication.reconcile import compare
+from iot_registry.publication.reconcile import compare, reconcile
 from iot_registry.publication.tsig import TsigKey
 from iot_registry.service import devices
 from iot_registry.service.schemas import DeviceCreate
@@ -71,6 +73,36 @@ def test_reconciliation_judges_only_names_below_device() -> None:
     difference = compare(served, desired, "home.example")
     assert difference.wrong == {"b.t._device.home.example", "c.t._device.home.example"}
     assert difference.unknown == {"stray.t._device.home.example"}
+
+
+class ZoneAt(DnsClient):
+    """A zone as it was transferred, while something else happens in the registry."""
+
+    def __init__(self, served: dict[str, frozenset[str]], meanwhile: Callable[[], None]) -> None:
+        super().__init__(Endpoint("127.0.0.1", 53), TsigKey("k", bytes(32)), 1)
+        self._served, self._meanwhile = served, meanwhile
+
+    def transfer(self, zone: str) -> dict[str, frozenset[str]]:
+        self._meanwhile()
+        return self._served
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "never"])
+def test_what_is_published_during_a_transfer_is_not_found_missing(bench: Bench, moment: str) -> None:
+    """A zone as it was before the update does not show that the update was lost."""
+    device(bench, "a")
+
+    def publish() -> None:
+        with bench.database.write() as session:
+            outbox.settle(session, outbox.take(session, NOW), NOW)
+
+    if moment == "before":
+        publish()
+    assert reconcile(bench.database, ZoneAt({}, publish if moment == "during" else lambda: None), NOW)
+    # Lost for good: queued again. Published meanwhile: nothing to do. Still on its way: it is queued already.
+    assert len(take(bench)) == {"before": 1, "during": 0, "never": 1}[moment]
+    with bench.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(OutboxEntry)) == len(take(bench))
 
 
 def job(number: int, records: frozenset[str]) -> Job:
