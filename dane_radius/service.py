@@ -31,7 +31,7 @@ from dane_radius.metrics import Metrics
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.reporter import DecisionReporter
-from dane_radius.session_file import read_resumed, read_session_file, to_store
+from dane_radius.session_file import make_session_directory, read_resumed, read_session_file, to_store
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
@@ -80,10 +80,15 @@ class Service:
         self._stop = threading.Event()
         self._housekeeper: threading.Thread | None = None
         self._anchor_error: str | None = None
+        self._session_error: str | None = None
         self.started = clock()
 
     def start(self) -> None:
         """Bind the metrics port and the control socket, and start the threads. Raises ConfigError."""
+        try:
+            make_session_directory(self.config.session.directory)
+        except OSError as error:
+            raise ConfigError(f"session.directory: {self.config.session.directory}: {error.strerror}") from error
         self.anchors.refresh()
         self.metrics.anchors.set(len(self.anchors))
         metrics = self.config.metrics
@@ -231,10 +236,23 @@ class Service:
             self._anchor_error = self.anchors.last_error
             if self._anchor_error:
                 self.log.error("anchors", error=self._anchor_error)
+        self._keep_session_directory()
         if self._log_file is not None:
             self._log_file.reopen_if_moved()
         if sweep:
             self.metrics.sessions_swept.inc(sweep_sessions(self.config.session.directory, self.config.session.max_age))
+
+    def _keep_session_directory(self) -> None:
+        """A cleaner of old files may take the folder: without it, everybody is refused."""
+        directory, problem = self.config.session.directory, None
+        try:
+            if make_session_directory(directory):
+                self.log.warning("session folder was gone, and is made again", directory=directory)
+        except OSError as error:
+            problem = error.strerror
+        if problem and problem != self._session_error:
+            self.log.error("session folder", directory=directory, error=problem)
+        self._session_error = problem
 
     def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
         match request:

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +222,57 @@ def test_the_server_refuses_to_start_on_a_mistake_and_says_which(
     with pytest.raises(DaemonError, match=said):
         server.start()
     assert file in server.log.read_text()
+
+
+def test_the_session_folder_is_made_when_it_is_gone(
+    folder: Path, dns: tuple[Knot, Unbound], ca: Authority, device: Identity
+) -> None:
+    """systemd empties a service's folder below /run at each start; cleaners of old files take folders as well."""
+    server = _server(folder, "no-session-folder", dns, ca)
+    server.prepare()
+    user = pwd.getpwnam("freerad")
+    # As RuntimeDirectory= makes it.
+    os.chown(server.session_dir.parent, user.pw_uid, user.pw_gid)
+    shutil.rmtree(server.session_dir)
+
+    def private() -> bool:
+        status = server.session_dir.stat()
+        return (stat.S_IMODE(status.st_mode), status.st_uid) == (0o700, user.pw_uid)
+
+    with server:
+        assert private()
+        assert authenticate(server, _peer(server, device)).accepted
+        shutil.rmtree(server.session_dir)
+        wait_for(server.session_dir.exists, "the session folder to be made again")
+        assert private()
+        assert authenticate(server, _peer(server, device)).accepted
+        wait_for(lambda: "session folder was gone" in server.decision_log.read_text(), "a line in the log")
+        server.session_dir.chmod(0o755)
+        wait_for(private, "the session folder to be closed to others")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [("foreign", "belongs to user 0"), ("file", "is no folder"), ("link", "is no folder"), ("nothing", "denied")],
+)
+def test_a_session_folder_that_cannot_be_used_stops_the_start(
+    folder: Path, dns: tuple[Knot, Unbound], ca: Authority, found: str, said: str
+) -> None:
+    server = _server(folder, f"session-folder-{found}", dns, ca)
+    server.prepare()
+    if found == "foreign":
+        os.chown(server.session_dir, 0, 0)
+    else:
+        shutil.rmtree(server.session_dir)
+        if found == "file":
+            server.session_dir.touch()
+        elif found == "link":
+            server.session_dir.symlink_to("/tmp")
+    try:
+        with pytest.raises(DaemonError, match=f"session.directory: {server.session_dir}: .*{said}"):
+            server.start()
+    finally:
+        server.stop()
 
 
 def test_session_files_of_a_killed_server_are_gone_before_the_next_one_answers(
