@@ -30,7 +30,7 @@ COPY containers/start-node /usr/local/sbin/start-node
 RUN mkdir -p /run/freeradius /var/lib/dane-radius/trust-sync \
  && chown freerad:freerad /run/freeradius \
  && useradd --system --no-create-home --shell /usr/sbin/nologin --gid freerad trust-sync \
- && dane-radius install --raddb /etc/freeradius/3.0 \
+ && dane-radius install --hint-socket /run/trust-sync/trust-sync.sock --accounting sqlite \
  && chown -R trust-sync:freerad /var/lib/dane-radius/anchors /var/lib/dane-radius/trust-sync
 
 EXPOSE 1812/udp 1813/udp 9812 9813

@@ -17,7 +17,7 @@ import shutil
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ _RADDB_FILES = (
 )
 # Stock sites that listen on the same ports, or that need the stock eap module. Only links are removed, and put back.
 _DISPLACED = ("sites-enabled/default", "sites-enabled/inner-tunnel", "mods-enabled/eap")
+
+# What an operator chose at one installation holds for the next ones, which follow an upgrade.
+_PATHS = frozenset({"config_dir", "anchors", "server_key", "server_certificate", "hint_socket"})
+_OPTIONS = (*sorted(_PATHS), "user", "keep_default", "resumption", "accounting")
 
 _HINT_SOCKET = "/run/trust-sync/trust-sync.sock"
 
@@ -77,6 +81,29 @@ class Layout:
     # "none", or "sqlite": live sessions in a database of our own, for trust-sync.
     accounting: str = "none"
     accounting_db: Path = Path("/var/lib/dane-radius/accounting/radacct.db")
+
+    @classmethod
+    def from_options(cls, raddb: Path, given: Mapping[str, object]) -> Layout:
+        """A layout from the command line's options: those that are None stay as the last installation had them.
+
+        An empty `hint_socket` means none. Raises InstallError when the last installation's manifest cannot be read.
+        """
+        remembered = load_manifest(raddb).get("options", {})
+        chosen: dict[str, Any] = {}
+        for name in _OPTIONS:
+            value = given.get(name)
+            if value is None:
+                value = remembered.get(name)
+            if value is not None:
+                chosen[name] = value
+        for name in _PATHS & chosen.keys():
+            chosen[name] = Path(chosen[name]).absolute() if chosen[name] else None
+        return cls(raddb=raddb, **chosen)
+
+    def options(self) -> dict[str, Any]:
+        """What `from_options` is to find again."""
+        values = {name: getattr(self, name) for name in _OPTIONS}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     def values(self) -> dict[str, str]:
         """What stands for each `@name@` in the files."""
@@ -115,6 +142,22 @@ class Report:
     @property
     def changed(self) -> bool:
         return bool(self.actions)
+
+
+def load_manifest(raddb: Path) -> dict[str, Any]:
+    """What was installed into `raddb`; an empty one when nothing was. Raises InstallError when it is unreadable."""
+    path = raddb / MANIFEST
+    try:
+        data = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {"version": _MANIFEST_VERSION, "files": {}, "links": {}, "displaced": {}}
+    except (OSError, ValueError) as error:
+        raise InstallError(f"{path}: {error}") from error
+    if not isinstance(data, dict) or data.get("version") != _MANIFEST_VERSION:
+        raise InstallError(f"{path}: version {_MANIFEST_VERSION} expected")
+    if not isinstance(data.get("options", {}), dict):
+        raise InstallError(f"{path}: options is no object")
+    return data
 
 
 def python_path() -> str:
@@ -158,22 +201,11 @@ class Installer:
             raise InstallError(f"user {layout.user!r} does not exist; is the freeradius package installed?") from error
         if layout.accounting not in ("none", "sqlite"):
             raise InstallError(f"accounting {layout.accounting!r}: none or sqlite is expected")
-        self._manifest = self._load_manifest()
+        self._manifest = load_manifest(layout.raddb)
 
     @property
     def _manifest_path(self) -> Path:
         return self._layout.raddb / MANIFEST
-
-    def _load_manifest(self) -> dict[str, Any]:
-        try:
-            data = json.loads(self._manifest_path.read_text())
-        except FileNotFoundError:
-            return {"version": _MANIFEST_VERSION, "files": {}, "links": {}, "displaced": {}}
-        except (OSError, ValueError) as error:
-            raise InstallError(f"{self._manifest_path}: {error}") from error
-        if not isinstance(data, dict) or data.get("version") != _MANIFEST_VERSION:
-            raise InstallError(f"{self._manifest_path}: version {_MANIFEST_VERSION} expected")
-        return data
 
     def install(self) -> Report:
         """Write the files and enable them."""
@@ -188,12 +220,16 @@ class Installer:
         self._make_folder(self._layout.session_dir, 0o700)
         for name, target in _ENABLED.items():
             self._link(self._layout.raddb / name, target)
+        sql = self._layout.raddb / "mods-enabled/dane_sql"
         if self._layout.accounting == "sqlite":
             self._make_folder(self._layout.accounting_db.parent, 0o750)
-            self._link(self._layout.raddb / "mods-enabled/dane_sql", "../mods-available/dane_sql")
+            self._link(sql, "../mods-available/dane_sql")
+        elif self._manifest["links"].pop(str(sql), None) and sql.is_symlink():
+            self._act(f"disable {sql}", sql.unlink)
         if not self._layout.keep_default:
             for name in _DISPLACED:
                 self._displace(name)
+        self._manifest["options"] = self._layout.options()
         self._save_manifest()
         return self._report
 

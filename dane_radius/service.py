@@ -70,6 +70,7 @@ class Service:
         self.anchors = AnchorDirectory(config.anchors)
         hint = config.hint
         self.hinter = Hinter(hint.socket, hint.limits(), self.anchors.holds) if hint.socket else None
+        self._asked_to_hint = self.hinter is None
         self._clock = clock
         try:
             self.log, self._log_file = open_log(config.log)
@@ -170,6 +171,11 @@ class Service:
         `session_path` is FreeRADIUS's TLS-Cache-Filename. `stored` is what a resumed session kept (see `to_store`).
         """
         began = time.perf_counter()
+        if not self._asked_to_hint:
+            self._asked_to_hint = True
+            self.log.warning(
+                "hint.socket is set, but the site does not ask for hints: run `dane-radius install --hint-socket ...`"
+            )
         try:
             decision = self._decide(session_path, request, stored)
             if stored is not None:
@@ -203,6 +209,7 @@ class Service:
         """Tell trust-sync about an EAP identity whose anchor is not held. Decides nothing."""
         if self.hinter is None:
             return
+        self._asked_to_hint = True
         result = self.hinter.hint(identity, self.policies.current)
         self.metrics.hints.labels(result).inc()
         if result in (HintResult.FOUND, HintResult.KNOWN):

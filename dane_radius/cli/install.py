@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from dane_radius.cli.common import REFUSED, fail, print_json
 from dane_radius.install import Installer, InstallError, Layout, radiusd_program
 
-_DEFAULTS = Layout(raddb=Path("/etc/freeradius/3.0"))
+_RADDB = Path("/etc/freeradius/3.0")
+_DEFAULTS = Layout(raddb=_RADDB)
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _option(name: str, text: str, kind: Any = Path, *, standard: object = None) -> Callable[[_Command], _Command]:
+    """An option that stays as the last installation had it; `standard` is what it is without one."""
+    return click.option(name, type=kind, default=None, show_default=str(standard) if standard else False, help=text)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--raddb", type=Path, default=_RADDB, show_default=True, help="FreeRADIUS's configuration folder.")
+@_option("--config-dir", "For our own settings.", standard=_DEFAULTS.config_dir)
+@_option("--anchors", "The trust anchors.", standard=_DEFAULTS.anchors)
+@_option("--server-key", "The EAP server's key.", standard=_DEFAULTS.server_key)
+@_option("--server-certificate", "The certificate that devices check.", standard=_DEFAULTS.server_certificate)
+@_option("--user", "The user that the server runs as.", str, standard=_DEFAULTS.user)
 @click.option(
-    "--raddb", type=Path, default=_DEFAULTS.raddb, show_default=True, help="FreeRADIUS's configuration folder."
+    "--keep-default/--displace-default",
+    default=None,
+    help="Leave the stock sites enabled; give ours other ports by hand.",
 )
-@click.option("--config-dir", type=Path, default=_DEFAULTS.config_dir, show_default=True, help="For our own settings.")
-@click.option("--anchors", type=Path, default=_DEFAULTS.anchors, show_default=True, help="The trust anchors.")
-@click.option("--server-key", type=Path, default=_DEFAULTS.server_key, show_default=True, help="The EAP server's key.")
 @click.option(
-    "--server-certificate",
-    type=Path,
-    default=_DEFAULTS.server_certificate,
-    show_default=True,
-    help="The certificate that devices check.",
+    "--resumption/--no-resumption",
+    default=None,
+    help="Let devices resume TLS sessions; each time the decision is made anew.",
 )
-@click.option("--user", default=_DEFAULTS.user, show_default=True, help="The user that the server runs as.")
-@click.option("--keep-default", is_flag=True, help="Leave the stock sites enabled; give ours other ports by hand.")
-@click.option(
-    "--resumption", is_flag=True, help="Let devices resume TLS sessions; each time the decision is made anew."
-)
-@click.option("--hint-socket", type=Path, help="Socket where trust-sync takes hints about unknown identities.")
-@click.option(
+@_option("--hint-socket", "Socket where trust-sync takes hints about unknown identities; '' for none.", str)
+@_option(
     "--accounting",
-    type=click.Choice(["none", "sqlite"]),
-    default=_DEFAULTS.accounting,
-    show_default=True,
-    help="Keep live sessions in a radacct table, from which trust-sync disconnects revoked devices.",
+    "Keep live sessions in a radacct table, from which trust-sync disconnects revoked devices.",
+    click.Choice(["none", "sqlite"]),
+    standard=_DEFAULTS.accounting,
 )
 @click.option("--check/--no-check", "check", default=True, help="Let the server check its configuration afterwards.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed and put back what it displaced.")
@@ -47,43 +55,25 @@ _DEFAULTS = Layout(raddb=Path("/etc/freeradius/3.0"))
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout.")
 def install(
     raddb: Path,
-    config_dir: Path,
-    anchors: Path,
-    server_key: Path,
-    server_certificate: Path,
-    user: str,
-    keep_default: bool,
-    resumption: bool,
-    hint_socket: Path | None,
-    accounting: str,
     check: bool,
     uninstall: bool,
     dry_run: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Install the module into FreeRADIUS: copy its files, enable them, and check the result.
 
-    A file that was changed by hand is kept, and the new version is put beside it. Running it again changes nothing.
+    A file that was changed by hand is kept, and the new version is put beside it. Running it again changes nothing;
+    after an upgrade, it brings the files up to date. What an option does not say stays as it was.
 
     \b
     Example:
-      dane-radius install --raddb /etc/freeradius/3.0 --dry-run
-      dane-radius install --raddb /etc/freeradius/3.0
-      dane-radius install --raddb /etc/freeradius/3.0 --uninstall
+      dane-radius install --dry-run
+      dane-radius install --hint-socket /run/trust-sync/trust-sync.sock --accounting sqlite
+      dane-radius install --uninstall
     """
-    layout = Layout(
-        raddb=raddb.absolute(),
-        config_dir=config_dir.absolute(),
-        anchors=anchors.absolute(),
-        server_key=server_key.absolute(),
-        server_certificate=server_certificate.absolute(),
-        user=user,
-        keep_default=keep_default,
-        resumption=resumption,
-        hint_socket=hint_socket.absolute() if hint_socket else None,
-        accounting=accounting,
-    )
     try:
+        layout = Layout.from_options(raddb.absolute(), options)
         installer = Installer(layout, dry_run=dry_run)
         report = installer.uninstall() if uninstall else installer.install()
     except InstallError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dane_radius.install import Layout
 from tests.harness.deploy import deploy
 from tests.harness.freeradius import STOCK_RADDB
 
@@ -130,6 +131,41 @@ def test_an_operators_edit_is_kept_and_the_new_version_put_beside(machine: Machi
     code, report = machine.install("--uninstall", "--no-check")
     assert edited.exists()
     assert any("left where it is" in note for note in report["notes"])
+
+
+def test_an_upgrade_keeps_what_was_chosen(machine: Machine, request: pytest.FixtureRequest) -> None:
+    """`pip install --upgrade`, then `dane-radius install` without any option."""
+    accounting = Layout(raddb=machine.raddb).accounting_db.parent
+    if not accounting.exists():
+        request.addfinalizer(lambda: shutil.rmtree(accounting, ignore_errors=True))
+    chosen = ["--hint-socket", "/run/trust-sync/trust-sync.sock", "--accounting", "sqlite", "--resumption"]
+    assert machine.install(*_certificate(machine), *chosen, "--no-check")[0] == 0
+    before = machine.snapshot()
+    settings = (machine.folder / "etc" / "dane-radius.toml").read_text()
+    assert b'if (("yes" == "yes") && ok' in before["sites-available/dane"]  # type: ignore[operator]
+    assert '\nsocket = "/run/trust-sync/trust-sync.sock"\n' in settings
+    assert machine.install()[1]["actions"] == []
+    assert machine.snapshot() == before
+    # What is said now counts, and is what holds from now on.
+    for options in (("--hint-socket", "", "--accounting", "none", "--no-resumption"), ()):
+        code, report = machine.install(*options)
+        assert code == 0, report
+        assert bool(report["actions"]) == bool(options)
+        site = (machine.raddb / "sites-available/dane").read_text()
+        assert 'if (("no" == "yes") && ok' in site
+        assert "&Allow-Session-Resumption := No\n" in site
+        assert not (machine.raddb / "mods-enabled/dane_sql").is_symlink()
+        assert str(machine.folder / "pki") in (machine.raddb / "mods-available/dane_eap").read_text()
+        assert '\n# socket = "/run/' in (machine.folder / "etc" / "dane-radius.toml").read_text()
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", '{"version": 2}', '{"version": 1, "options": [], "files": {}}'])
+def test_a_manifest_that_cannot_be_read_is_refused(machine: Machine, manifest: str) -> None:
+    (machine.raddb / ".dane-radius.json").write_text(manifest)
+    code, report = machine.install(*_certificate(machine))
+    assert (code, report) == (1, {})
+    assert ".dane-radius.json: " in machine.said
+    assert not (machine.raddb / "mods-enabled/dane").exists()
 
 
 def test_a_folder_that_is_no_raddb_is_refused(machine: Machine) -> None:

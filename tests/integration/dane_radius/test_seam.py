@@ -275,6 +275,22 @@ def test_a_session_folder_that_cannot_be_used_stops_the_start(
         server.stop()
 
 
+def test_hints_that_the_site_does_not_ask_for_are_missed(
+    folder: Path, dns: tuple[Knot, Unbound], ca: Authority, device: Identity
+) -> None:
+    """`[hint] socket` alone does nothing: the site has to call the module, which the installer sees to."""
+    server = _server(folder, "no-hints", dns, ca)
+    server.prepare()
+    settings = server.config_file.read_text()
+    assert "\n# socket = " in settings
+    server.config_file.write_text(settings.replace("\n# socket = ", "\nsocket = "))
+    with server:
+        for _ in range(2):
+            assert authenticate(server, _peer(server, device)).accepted
+        wait_for(lambda: "dane-radius install --hint-socket" in server.decision_log.read_text(), "the advice")
+    assert server.decision_log.read_text().count("does not ask for hints") == 1
+
+
 def test_session_files_of_a_killed_server_are_gone_before_the_next_one_answers(
     folder: Path, dns: tuple[Knot, Unbound], ca: Authority
 ) -> None:
