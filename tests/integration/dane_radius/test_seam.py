@@ -291,6 +291,25 @@ def test_hints_that_the_site_does_not_ask_for_are_missed(
     assert server.decision_log.read_text().count("does not ask for hints") == 1
 
 
+def test_a_reload_changes_nothing(folder: Path, dns: tuple[Knot, Unbound], ca: Authority, device: Identity) -> None:
+    """`systemctl reload freeradius` sends SIGHUP: virtual servers are read again, the module stays as it is."""
+    server = _server(folder, "reloaded", dns, ca)
+    stranger = ca.issue("nobody.camera._device.iot.example")
+    with server:
+        assert server.daemon is not None
+        # FreeRADIUS ignores the signal while no file has changed.
+        for name in ("sites-available/dane", "sites-available/dane-check", "mods-available/dane"):
+            file = server.raddb / name
+            file.write_text(file.read_text() + "\n# reloaded\n")
+        server.daemon.signal(signal.SIGHUP)
+        wait_for(lambda: server.log.read_text().count("Loaded virtual server dane\n") == 2, "the reload")
+        assert authenticate(server, _peer(server, device)).accepted
+        refused = authenticate(server, _peer(server, stranger, "stranger"))
+        assert refused.code == "Access-Reject"
+        assert server.decision_for(refused.station)["reason"] == "tlsa_absent"
+        assert server.decision_log.read_text().count('"event":"started"') == 1
+
+
 def test_session_files_of_a_killed_server_are_gone_before_the_next_one_answers(
     folder: Path, dns: tuple[Knot, Unbound], ca: Authority
 ) -> None:
