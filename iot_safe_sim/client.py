@@ -277,7 +277,9 @@ class IoTSafeClient:
         """Size and state of a file."""
         outer = self._fields(self._send(Ins.GET_DATA, 0xC3, 0, tlv.encode(0x83, file)), {0xC3}).require(0xC3)
         fields = self._fields(outer, {0x73, 0x83, 0x60, 0x4A, 0x20, 0x21})
-        return FileInfo(fields.number(0x20, 2), fields.number(0x4A, 1) == 1, fields.number(0x21, 1))
+        filled = fields.number(0x4A, 1) == 1
+        # Of an empty one, a card may give the container's size.
+        return FileInfo(fields.number(0x20, 2) if filled else 0, filled, fields.number(0x21, 1))
 
     def read_file(self, file: bytes) -> bytes:
         """A file's content. An empty container gives b""."""

@@ -256,10 +256,10 @@ def get_data(applet: Applet, channel: Channel, command: Command) -> Result:
 
 
 def read_file(applet: Applet, channel: Channel, command: Command) -> Result:
-    """READ FILE from an offset: as many bytes as wanted, zeros past the end of the content.
+    """READ FILE from an offset: as many bytes as wanted, or as there are, and zeros past the end of the content.
 
     Some clients ignore the size and read the whole container: an empty answer would make them loop for ever,
-    an error would fail the read.
+    an error would fail the read. Others count what they get: when they name no length, the last part is short.
     """
     offset = command.p1 << 8 | command.p2
     file = find_object(applet.store, File, Fields.parse(command.data, {0x83, 0x73}))
@@ -269,7 +269,8 @@ def read_file(applet: Applet, channel: Channel, command: Command) -> Result:
         raise AppletError(StatusWord.INCORRECT_P1_P2, f"offset {offset} is outside the file")
     assert file.content is not None
     size = min(command.wanted, MAX_RESPONSE_DATA)
-    return (file.content[offset : offset + size].ljust(size, b"\0"),)
+    part = file.content[offset : offset + size]
+    return (part if part and not command.le else part.ljust(size, b"\0"),)
 
 
 def _require_p1p2(command: Command, p1: int, p2: int) -> None:

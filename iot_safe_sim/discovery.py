@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from iot_safe_sim import tlv
-from iot_safe_sim.objects import MAX_OBJECTS, Access, AnyObject, File, PrivateKey, PublicKey, Secret, Store
+from iot_safe_sim.objects import (
+    MAX_OBJECTS,
+    MIN_CONTAINER_SIZE,
+    Access,
+    AnyObject,
+    File,
+    PrivateKey,
+    PublicKey,
+    Secret,
+    Store,
+)
 
 MAX_SESSIONS = 8
 #: Tag 11 has 32 bytes.
@@ -41,12 +51,16 @@ def application_information() -> bytes:
 
 def describe(item: AnyObject) -> bytes:
     """One entry of the object list, and the answer to GET DATA C1, C2 and C4."""
-    return _entry(item, _file_attributes(item, size_first=True) if isinstance(item, File) else _key_attributes(item))
+    return _entry(item, _size(item.size) + _usage(item) if isinstance(item, File) else _key_attributes(item))
 
 
 def describe_file(item: File) -> bytes:
-    """The answer to GET DATA C3: without label, usage before size."""
-    body = tlv.encode(0x83, item.id) + _common(item) + _file_attributes(item, size_first=False)
+    """The answer to GET DATA C3: without label, usage before size.
+
+    Of an empty file, the size of its container: Thales' client looks for a size that is not 0, for ever.
+    """
+    size = item.size if item.filled else MIN_CONTAINER_SIZE
+    body = tlv.encode(0x83, item.id) + _common(item) + _usage(item) + _size(size)
     return tlv.encode(0xC3, body)
 
 
@@ -89,10 +103,12 @@ def _common(item: AnyObject) -> bytes:
     return tlv.encode(0x60, bytes([item.access])) + tlv.encode(0x4A, bytes([item.filled]))
 
 
-def _file_attributes(item: File, *, size_first: bool) -> bytes:
-    size = tlv.encode(0x20, item.size.to_bytes(2, "big"))
-    usage = tlv.encode(0x21, bytes([item.usage]))
-    return size + usage if size_first else usage + size
+def _size(octets: int) -> bytes:
+    return tlv.encode(0x20, octets.to_bytes(2, "big"))
+
+
+def _usage(item: File) -> bytes:
+    return tlv.encode(0x21, bytes([item.usage]))
 
 
 def _key_attributes(item: AnyObject) -> bytes:

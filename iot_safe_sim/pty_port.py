@@ -8,6 +8,7 @@ away.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import selectors
@@ -107,11 +108,19 @@ class PtyPort:
         if self._client_changed():
             self._hand_over(data)
             return
+        self._unlock()
         self._outgoing = self._modem.feed(data)
         if self._client_changed():
             self._hand_over(b"")
             return
         self._send()
+
+    def _unlock(self) -> None:
+        """Let the next client open the port, whatever this one has said.
+
+        A serial port forgets TIOCEXCL when its last user closes it. This one is never closed: it would stay locked.
+        """
+        fcntl.ioctl(self._slave, termios.TIOCNXCL)
 
     def _read(self) -> bytes:
         try:
@@ -163,6 +172,7 @@ class PtyPort:
             if not self._client_changed():
                 break
         self._modem.client_left()
+        self._unlock()
         log.debug("client_left", device=self._device, bytes_left=len(data))
         if self._clients:
             self._outgoing = self._modem.feed(_last_command(data))

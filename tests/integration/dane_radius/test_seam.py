@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -297,10 +298,12 @@ def test_a_reload_changes_nothing(folder: Path, dns: tuple[Knot, Unbound], ca: A
     stranger = ca.issue("nobody.camera._device.iot.example")
     with server:
         assert server.daemon is not None
-        # FreeRADIUS ignores the signal while no file has changed.
+        # FreeRADIUS ignores the signal while no file is newer, by whole seconds, than what it has read.
+        later = time.time() + 60
         for name in ("sites-available/dane", "sites-available/dane-check", "mods-available/dane"):
             file = server.raddb / name
             file.write_text(file.read_text() + "\n# reloaded\n")
+            os.utime(file, (later, later))
         server.daemon.signal(signal.SIGHUP)
         wait_for(lambda: server.log.read_text().count("Loaded virtual server dane\n") == 2, "the reload")
         assert authenticate(server, _peer(server, device)).accepted

@@ -126,6 +126,26 @@ def test_client_that_leaves_in_mid_command_or_does_not_read(start_modem: Starter
     assert daemon.running
 
 
+_EXCLUSIVE = """
+import fcntl, os, sys, termios
+port = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+fcntl.ioctl(port, termios.TIOCEXCL)
+os.write(port, b"AT\\r\\n")
+answer = b""
+while not answer.endswith(b"OK\\r\\n"):
+    answer += os.read(port, 100)
+"""
+
+
+def test_a_client_that_locks_the_port_locks_it_for_itself(start_modem: Starter, tmp_path: Path) -> None:
+    """Thales' client sets TIOCEXCL. Without CAP_SYS_ADMIN, as most programs are, nobody could open the port again."""
+    _, path = start_modem(tmp_path / "state", "--key-store", "software")
+    for _ in range(30):
+        subprocess.run(
+            ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-c", _EXCLUSIVE, path], check=True, timeout=20
+        )
+
+
 def test_client_that_never_reads_does_not_stop_the_modem(start_modem: Starter, tmp_path: Path) -> None:
     daemon, path = start_modem(tmp_path / "state", "--key-store", "software")
     with RawClient(path) as client:

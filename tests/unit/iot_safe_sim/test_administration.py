@@ -157,7 +157,7 @@ def test_blocks_in_wrong_order_are_refused_and_a_first_block_starts_again(termin
     terminal.expect("80 E2 0000 02 E005", "9000")
     terminal.expect("80 E2 9001 05 C303830133", "9000")
     terminal.expect("80 E2 8001 05 C303830133", "6A86")
-    terminal.expect("00 CB C300 03 830133 00", "C310 830133 600101 4A0100 210101 20020000 9000")
+    terminal.expect("00 CB C300 03 830133 00", "C310 830133 600101 4A0100 210101 20020800 9000")
 
 
 def test_the_card_has_a_capacity(client: IoTSafeClient, applet: Applet) -> None:

@@ -238,7 +238,7 @@ def test_access_conditions(terminal: Terminal, client: IoTSafeClient, applet: Ap
 
 def test_empty_containers_are_deactivated(terminal: Terminal) -> None:
     terminal.expect("00 B0 0000 03 830102 00", "6985")
-    terminal.expect("00 CB C300 03 830102 00", "C310 830102 600101 4A0100 210102 20020000 9000")
+    terminal.expect("00 CB C300 03 830102 00", "C310 830102 600101 4A0100 210102 20020800 9000")
     terminal.expect("00 2A 0001 0D 840101 A10103 91020001 920104", "6985")
     terminal.expect("00 CD 0000 03 850101 00", "6985")
     terminal.expect("00 46 0000 06 840104 850105 00", "6985")

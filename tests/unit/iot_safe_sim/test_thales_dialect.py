@@ -114,7 +114,7 @@ def test_reader_that_ignores_the_size_gets_zeros_to_its_limit(thales: Terminal, 
         assert answer.endswith("9000")
         assert 0 < len(answer) // 2 - 2 <= 255
         read += bytes.fromhex(answer[:-4])
-    assert len(read) == 0x06F9 + 255
+    assert len(read) + 255 >= 2048
     assert read.rstrip(b"\0") == content
 
 

@@ -27,6 +27,34 @@ def test_past_the_end_a_file_is_zeros_and_9000(terminal: Terminal, client: IoTSa
     terminal.expect("00 B0 FFFF 03 830102 00", "6A86")
 
 
+@pytest.mark.parametrize("size", [1, 38, 254, 255, 256, 378, 510, 1309, 3000])
+def test_a_client_that_counts_what_it_gets_gets_no_more_than_there_is(
+    terminal: Terminal, client: IoTSafeClient, size: int
+) -> None:
+    """Thales' newer client asks for the size, and then reports the sum of the parts."""
+    content = bytes(number % 250 + 1 for number in range(size))
+    client.write_file(b"\x02", content)
+    assert bytes.fromhex(terminal.send("00 CB C300 03 830102 00"))[-4:-2] == size.to_bytes(2, "big")
+    read = b""
+    while len(read) < size:
+        place = f"{len(read) >> 8:02X}{len(read) & 255:02X}"
+        part = terminal.send(f"00 B0 {place} 03 830102 00")
+        if part == "61FF":
+            part = terminal.send("00C00000FF")
+        assert part.endswith("9000")
+        read += bytes.fromhex(part[:-4])
+    assert read == content
+
+
+def test_an_empty_file_has_the_size_of_its_container(terminal: Terminal, client: IoTSafeClient) -> None:
+    """Thales' client looks for a size other than 0, for ever. The state, 4A, says that there is nothing."""
+    terminal.expect("00 CB C300 03 830102 00", "C310 830102 600101 4A0100 210102 20020800 9000")
+    terminal.expect("00 B0 0000 03 830102 00", "6985")
+    info = client.file_info(b"\x02")
+    assert (info.size, info.filled) == (0, False)
+    assert client.read_file(b"\x02") == b""
+
+
 @pytest.mark.parametrize(
     "command", ["00 B0 0000 03 830102 00", "00 84 0000 00", "00 CB 0000 00", "00 CB 0100 00", "00 B0 0000 03 830102"]
 )
@@ -62,16 +90,16 @@ def test_random_that_starts_with_61_is_announced(terminal: Terminal, monkeypatch
 def test_get_response_works_with_every_class_and_in_pieces(terminal: Terminal, client: IoTSafeClient) -> None:
     client.write_file(b"\x02", bytes(range(100)))
     for cla in ("00", "80"):
-        terminal.expect("00 B0 0000 03 830102", "61FF")
-        terminal.expect(f"{cla} C0 0000 02", "0001 61FD")
-        terminal.expect(f"{cla} C0 0000 01", "02 61FC")
+        terminal.expect("00 B0 0000 03 830102", "6164")
+        terminal.expect(f"{cla} C0 0000 02", "0001 6162")
+        terminal.expect(f"{cla} C0 0000 01", "02 6161")
         assert terminal.send(f"{cla}C0000000").endswith("9000")
         terminal.expect(f"{cla} C0 0000 00", "6985")
 
 
 def test_another_command_drops_a_waiting_response(terminal: Terminal, client: IoTSafeClient) -> None:
     client.write_file(b"\x02", b"abc")
-    terminal.expect("00 B0 0000 03 830102", "61FF")
+    terminal.expect("00 B0 0000 03 830102", "6103")
     terminal.expect("00 CB C300 03 830177", "6A82")
     terminal.expect("00 C0 0000 10", "6985")
 
