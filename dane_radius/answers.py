@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from dane_radius.tlsa import TlsaRecord
 
@@ -15,8 +16,7 @@ class Absence(StrEnum):
     NODATA = "NODATA"
 
 
-@dataclass(frozen=True, slots=True)
-class Secure:
+class Secure(NamedTuple):
     """A DNSSEC-validated TLSA RRset. `ttl`: seconds that it may still be used, at the time of the answer.
 
     `malformed` explains each record of the RRset that was too broken to be a record at all. `canonical_name` is where
@@ -34,8 +34,7 @@ class Secure:
         return Secure(self.records, ttl, self.malformed, self.canonical_name, self.stale)
 
 
-@dataclass(frozen=True, slots=True)
-class SecureAbsent:
+class SecureAbsent(NamedTuple):
     """A DNSSEC-validated denial: the name, or its TLSA RRset, provably does not exist."""
 
     absence: Absence

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 
 from dane_radius.answers import Answer, Secure, SecureAbsent, Unavailable
@@ -43,6 +43,10 @@ class CacheLimits:
     max_waiting_per_domain: int = 4
     refresh_ahead: float = 0.2
     stale_grace: float = 0.0
+
+
+# Made once: `isinstance` with a union makes the union anew at each call.
+_AGING = (Secure, SecureAbsent)
 
 
 @dataclass(slots=True)
@@ -128,7 +132,7 @@ class AnswerCache:
         if now >= entry.refresh_from:
             self._refresh(name, entry)
         answer = entry.answer
-        if isinstance(answer, Secure | SecureAbsent):
+        if isinstance(answer, _AGING):
             left = int(entry.expires - now)
             return answer if left == answer.ttl else answer.aged(left)
         return answer
@@ -233,7 +237,7 @@ class AnswerCache:
         grace = self._limits.stale_grace
         if entry is not None and isinstance(entry.answer, Secure) and grace > 0 and now < entry.expires + grace:
             self.counts.stale += 1
-            return replace(entry.answer, ttl=0, stale=True)
+            return entry.answer._replace(ttl=0, stale=True)
         return failure
 
     def _refresh(self, name: str, entry: _Entry) -> None:

@@ -12,11 +12,12 @@ from collections import deque
 from typing import NamedTuple
 
 from dane_radius.decision import Decision
-from dane_radius.log import Logger, log_decision
+from dane_radius.log import LogFile, Logger, decision_line, log_decision
 from dane_radius.metrics import Metrics
 
 # What may wait for a log that does not take it (a full or hanging disk), before further lines are counted as lost.
 MAX_WAITING = 100_000
+_LINES_AT_ONCE = 64
 
 
 class _Entry(NamedTuple):
@@ -29,8 +30,14 @@ class _Entry(NamedTuple):
 class DecisionReporter:
     """Takes decisions from any thread, and reports them from its own. Without `start`, `report` does it at once."""
 
-    def __init__(self, logger: Logger, metrics: Metrics, interval: float = 0.5) -> None:
-        """`interval`: seconds between two writes. The thread is not woken for a line: that costs more than the line."""
+    def __init__(
+        self, logger: Logger, metrics: Metrics, interval: float = 0.5, json_file: LogFile | None = None
+    ) -> None:
+        """`interval`: seconds between two writes. The thread is not woken for a line: that costs more than the line.
+
+        `json_file`: where lines go at once, as JSON; None: through the logger, one by one.
+        """
+        self._json_file = json_file
         self._interval = interval
         self._logger = logger
         self._metrics = metrics
@@ -64,11 +71,23 @@ class DecisionReporter:
         self._drain()
 
     def _drain(self) -> None:
+        lines: list[str] = []
         while self._waiting:
-            entry = self._waiting.popleft()
+            at, decision, seconds, request = self._waiting.popleft()
             try:
-                self._metrics.count(entry.decision, entry.seconds)
-                log_decision(self._logger, entry.decision, at=entry.at, seconds=entry.seconds, request=entry.request)
+                self._metrics.count(decision, seconds)
+                if self._json_file is None:
+                    log_decision(self._logger, decision, at=at, seconds=seconds, request=request)
+                else:
+                    lines.append(decision_line(decision, at=at, seconds=seconds, request=request))
             except Exception:
                 # One line that cannot be written must not end all reporting.
                 self._metrics.unlogged.inc()
+            if len(lines) >= _LINES_AT_ONCE:
+                self._write(lines)
+                lines = []
+        self._write(lines)
+
+    def _write(self, lines: list[str]) -> None:
+        if lines and self._json_file is not None:
+            self._json_file.write_lines(lines)

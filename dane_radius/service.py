@@ -76,7 +76,8 @@ class Service:
             self.log, self._log_file = open_log(config.log)
         except OSError as error:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
-        self.reporter = DecisionReporter(self.log, self.metrics, config.log.interval)
+        json_file = self._log_file if config.log.format == "json" else None
+        self.reporter = DecisionReporter(self.log, self.metrics, config.log.interval, json_file)
         self._control: ControlServer | None = None
         self._stop = threading.Event()
         self._housekeeper: threading.Thread | None = None

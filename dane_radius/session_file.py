@@ -21,6 +21,8 @@ from dane_radius.reasons import ReasonCode, Refused
 # An SSL_SESSION is a few hundred octets plus the leaf; OpenSSL's default limit for a whole chain is 100 KiB.
 MAX_SESSION_OCTETS = 256 * 1024
 _USUAL_OCTETS = 4096
+# Non-blocking, for something that is no file: a FIFO reads as empty then, and a folder refuses.
+_HOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PEER = der.context(3)
 
 
@@ -128,9 +130,8 @@ def _is_in(directory: str, path: str) -> bool:
 
 
 def _read_owned(path: str) -> bytes:
-    os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
-    # Non-blocking, for something that is no file: a FIFO reads as empty then, and a folder refuses.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.chmod(path, 0o600)
+    descriptor = os.open(path, _HOW)
     try:
         # A big buffer is dear even if little is read into it: the allocator maps and unmaps memory for it.
         data = os.read(descriptor, _USUAL_OCTETS)

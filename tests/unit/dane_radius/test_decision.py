@@ -106,6 +106,21 @@ def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: Re
     assert found["Tunnel-Private-Group-Id:0"] == "8"
 
 
+@given(st.integers(0, 90_000), st.booleans(), st.integers(0, 40 * 86_400))
+def test_a_device_that_comes_back_gets_what_it_would_get_anew(ttl: int, cached: bool, later: int) -> None:
+    """What is remembered of an accept saves work, and changes nothing."""
+    now = NOW + timedelta(seconds=later)
+    answer, key = vouched(), b"k" * 32
+    known, fresh = (prepare(LEAF, POLICY, RequestFacts(ssid="iot", wants_cui=True)) for _ in range(2))
+    assert isinstance(known, Prepared)
+    assert isinstance(fresh, Prepared)
+    conclude(known, answer, [], NOW, cui_key=key)
+    assert known.known is not None
+    again = conclude(known, answer.aged(ttl), [], now, cached=cached, cui_key=key)
+    assert again == conclude(fresh, answer.aged(ttl), [], now, cached=cached, cui_key=key)
+    assert (type(again), type(again.evidence)) == (Decision, Evidence)
+
+
 def test_a_device_that_comes_back_is_decided_upon_anew() -> None:
     prepared = prepare_anew()
     answer = vouched(ttl=3600)

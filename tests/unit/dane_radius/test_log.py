@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dane_radius.config import LogConfig
 from dane_radius.decision import Decision, Evidence
-from dane_radius.log import LogFile, log_decision, open_log
+from dane_radius.log import LogFile, decision_line, log_decision, open_log
 from dane_radius.reasons import ReasonCode, Verdict
 
 ACCEPT = Decision(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r", evidence=Evidence(ttl=0))
@@ -42,6 +42,46 @@ def test_one_line_a_decision(tmp_path: Path, decision: Decision, level: str, ver
     assert "nas" not in line
     assert line.get("monitored", False) is decision.monitored
     assert line["evidence"] == decision.evidence.to_json()
+
+
+FIELDS = st.one_of(st.none(), st.text(max_size=40))
+
+
+@given(
+    st.sampled_from([ACCEPT, REJECT, WATCHED]),
+    st.text(max_size=40),
+    st.dictionaries(st.sampled_from(["station", "nas", "ssid", "outer_identity"]), FIELDS),
+    st.floats(0, 4e9),
+    st.floats(0, 100),
+)
+def test_the_short_way_writes_the_same_line(
+    tmp_path_factory: pytest.TempPathFactory,
+    decision: Decision,
+    detail: str,
+    request_fields: dict[str, str | None],
+    at: float,
+    seconds: float,
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    logger, _ = open_log(LogConfig(destination=str(path)))
+    decision = decision._replace(detail=detail, evidence=Evidence(names=("a.example.net",), ttl=3, cached=True))
+    log_decision(logger, decision, at=at, seconds=seconds, request=request_fields)
+    line = decision_line(decision, at=at, seconds=seconds, request=request_fields)
+    assert path.read_text() == line + "\n"
+
+
+def test_many_lines_at_once(tmp_path: Path) -> None:
+    file = LogFile(str(tmp_path / "log"))
+    file.write_line("first")
+    file.write_lines([f"{number} {'é' * number}" for number in range(300)])
+    file.write_lines([])
+    file.write_line("last")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines == ["first", *(f"{number} {'é' * number}" for number in range(300)), "last"]
+
+
+def test_a_full_disk_loses_lines_and_nothing_else() -> None:
+    LogFile("/dev/full").write_lines(["lost", "too"])
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
