@@ -142,6 +142,7 @@ class LocalAdministration:
                 view = devices.views(session, [devices.find(session, self.principal, name)])[0]
             if not view.pending or time.monotonic() >= deadline:
                 return view
+            # The publisher is another process (`iot-registry serve`); all that the two share is the database.
             time.sleep(POLL_SECONDS)
 
     def rehome_device(self, name: str, wanted: Rehome) -> DeviceCreated:

@@ -103,6 +103,7 @@ class RemoteAdministration:
         deadline = time.monotonic() + wait
         view = self._post(f"{path}?wait={min(int(wait), LONGEST_WAIT)}", wanted, DeviceView)
         while view.pending and (left := deadline - time.monotonic()) > 0:
+            # The server has waited for as long as it does for one request; what is left is asked for anew.
             time.sleep(min(POLL_SECONDS, left))
             found = self.show_device(view.name)
             view = DeviceView(**{field: getattr(found, field) for field in DeviceView.model_fields})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.harness.demonstration import demonstrate
 
 REQUIRED = {
     "key-record": ("accept", "dane_match"),
@@ -27,18 +26,7 @@ REQUIRED = {
 
 @pytest.mark.daemons
 def test_every_observation_of_the_demo_holds(tmp_path: Path) -> None:
-    report = tmp_path / "observations.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.demo", "--part", "decisions", "--json", str(report)],
-        cwd=Path(__file__).resolve().parents[3],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(report.read_text())
-    assert document["held"] is True
+    document = demonstrate("decisions", tmp_path / "decisions.json", timeout=180)
     observed = {o["key"]: (o["verdict"], o["reason"]) for o in document["observations"]}
     assert observed == REQUIRED
     by_key = {o["key"]: o for o in document["observations"]}

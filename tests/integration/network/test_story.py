@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.demo.network_story import FLEET, NAME, NEW_NAME
+from tests.harness.demonstration import demonstrate
 
 REQUIRED = {
     "enroll": ("enrolled", NAME),
@@ -29,18 +27,7 @@ REQUIRED = {
 
 @pytest.mark.daemons
 def test_every_observation_of_the_story_holds(tmp_path: Path) -> None:
-    report = tmp_path / "story.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.demo", "--part", "network", "--json", str(report)],
-        cwd=Path(__file__).resolve().parents[3],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(report.read_text())
-    assert document["held"] is True
+    document = demonstrate("network", tmp_path / "network.json", timeout=300)
     seen = {o["key"]: o for o in document["network"]}
     assert list(seen) == list(REQUIRED)
     for key, (verdict, reason) in REQUIRED.items():
