@@ -95,12 +95,27 @@ class Decision(NamedTuple):
 _Found = dict[str, Any]
 
 
+class _Known(NamedTuple):
+    """An accept that followed from leaf and records alone, taken apart: what stays for a device that comes back.
+
+    What does not stay: the time-out among the attributes; what is left of the TTL, and whether it was cached, in the
+    evidence.
+    """
+
+    records: tuple[TlsaRecord, ...]
+    cui_key: bytes | None
+    grant: Grant
+    before: tuple[Any, ...]
+    attributes: tuple[tuple[Attribute, ...], tuple[Attribute, ...]]
+    evidence: tuple[tuple[Any, ...], tuple[Any, ...]]
+
+
 @dataclass(slots=True, eq=False)
 class Prepared:
     """An authentication that policy could grant: the DNS may now be asked about `name`.
 
-    `known` is the latest accept that followed from leaf and records alone, with the answer that it was for: a device
-    that comes back while its records are the same needs no second thought.
+    `known` is the latest accept that followed from leaf and records alone: a device that comes back while its records
+    are the same needs no second thought.
     """
 
     leaf: Leaf
@@ -109,7 +124,7 @@ class Prepared:
     policy: Policy
     request: RequestFacts
     found: Mapping[str, Any]
-    known: tuple[Secure, bytes | None, Decision] | None = None
+    known: _Known | None = None
 
     @property
     def rule(self) -> Rule:
@@ -191,11 +206,16 @@ def conclude(
 
     `anchors` are those held for the name's identity domain; `now` is aware.
     """
-    if prepared.known is not None:
-        before, key, decision = prepared.known
-        # The records of one answer stay the same object for as long as the cache holds it, whatever is left of its TTL.
-        if answer.__class__ is Secure and answer.records is before.records and not answer.stale and key is cui_key:
-            return _again(decision, prepared, answer.ttl, now, cached=cached)
+    known = prepared.known
+    # The records of one answer stay the same object for as long as the cache holds it, whatever is left of its TTL.
+    if (
+        known is not None
+        and answer.__class__ is Secure
+        and answer.records is known.records
+        and not answer.stale
+        and known.cui_key is cui_key
+    ):
+        return _again(known, prepared, answer.ttl, now, cached)
     found: _Found = {**prepared.found, "cached": cached}
     try:
         secure = _require_secure(prepared.name, answer, found)
@@ -221,18 +241,33 @@ def conclude(
     )
     # Any other usage depends on anchors and the clock as well.
     if matched.usage == Usage.DANE_EE and not secure.stale:
-        prepared.known = (secure, cui_key, decision)
+        prepared.known = _take_apart(decision, prepared, secure, cui_key)
     return decision
 
 
-def _again(decision: Decision, prepared: Prepared, ttl: int, now: datetime, *, cached: bool) -> Decision:
+def _take_apart(decision: Decision, prepared: Prepared, answer: Secure, cui_key: bytes | None) -> _Known:
+    *before, attributes, evidence = decision
+    names = [name for name, _, _ in attributes]
+    timeout = names.index("Session-Timeout")
+    ttl = Evidence._fields.index("ttl")
+    return _Known(
+        answer.records,
+        cui_key,
+        prepared.grant,
+        tuple(before),
+        (attributes[:timeout], attributes[timeout + 1 :]),
+        (evidence[:ttl], evidence[ttl + 2 :]),
+    )
+
+
+def _again(known: _Known, prepared: Prepared, ttl: int, now: datetime, cached: bool) -> Decision:
     """An accept for the same leaf and records, at another moment: what is left of the TTL bounds the session anew."""
-    # Not by _replace(), which costs more than the rest of this decision.
-    *before, (user_name, timeout, *others), evidence = decision
-    names, certificate, domain, dns, _, _, *rest = evidence
-    seconds = str(session_timeout(prepared.grant, prepared.policy, ttl, prepared.leaf, now))
-    attributes = (user_name, (timeout[0], timeout[1], seconds), *others)
-    return Decision._make((*before, attributes, Evidence._make((names, certificate, domain, dns, ttl, cached, *rest))))
+    _, _, grant, before, (first, others), (found, more) = known
+    seconds = session_timeout(grant, prepared.policy, ttl, prepared.leaf, now)
+    # Without the constructors of the two, which cost more than the rest of this decision.
+    evidence = tuple.__new__(Evidence, (*found, ttl, cached, *more))
+    attributes = (*first, ("Session-Timeout", ":=", str(seconds)), *others)
+    return tuple.__new__(Decision, (*before, attributes, evidence))
 
 
 def refuse(
@@ -346,7 +381,11 @@ def _match(prepared: Prepared, answer: Secure, anchors: Sequence[Anchor], now: d
 
 def needs_anchors(answer: Answer) -> bool:
     """Whether `conclude` can make use of anchors for this answer: only usages other than DANE-EE build a path."""
-    return isinstance(answer, Secure) and any(record.usage != Usage.DANE_EE for record in answer.records)
+    if answer.__class__ is Secure:
+        for record in answer.records:
+            if record.usage is not Usage.DANE_EE:
+                return True
+    return False
 
 
 def _match_by_path(
@@ -419,9 +458,10 @@ def session_timeout(grant: Grant, policy: Policy, ttl: int, leaf: Leaf, now: dat
     An expired certificate that a DANE-EE record vouches for sets no bound: RFC 7671 section 5.1 ignores its expiry.
     """
     allowed = min(grant.session_timeout, max(ttl * policy.ttl_factor, policy.minimum_session))
-    if now > leaf.not_after:
+    left = (leaf.not_after - now).total_seconds()
+    if left >= allowed or left < 0:
         return allowed
-    return min(allowed, max(1, int((leaf.not_after - now).total_seconds())))
+    return max(1, int(left))
 
 
 def chargeable_user_identity(name: str, key: bytes | None) -> str | None:

@@ -7,13 +7,16 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import structlog
 
 from dane_radius.config import LogConfig
-from dane_radius.decision import Decision
+from dane_radius.decision import Decision, Evidence
+from policy import RequestFacts
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -130,7 +133,13 @@ def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) ->
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_second(whole)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
@@ -140,20 +149,27 @@ def _to_json(event: dict[str, Any], **_: Any) -> str:
     return _ENCODER.encode(event)
 
 
-def decision_fields(decision: Decision, *, at: float, seconds: float, request: dict[str, str | None]) -> dict[str, Any]:
+def request_fields(request: RequestFacts, said: Mapping[str, str]) -> dict[str, str | None]:
+    """What ties a decision to the NAS's and the server's own records. Never credentials.
+
+    `said`: the request's attributes by their FreeRADIUS names.
+    """
+    return {
+        "station": request.calling_station_id,
+        "nas": request.nas_identifier or request.nas_address,
+        "ssid": request.ssid,
+        "outer_identity": said.get("User-Name"),
+    }
+
+
+def decision_fields(
+    decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]
+) -> dict[str, Any]:
     """What one line says: the verdict, why, on what evidence, for whom, when (`at`, seconds since 1970), how long.
 
-    `request` holds what the NAS said (session, station, network), so that a line can be found from either end.
+    `request` holds what the NAS said (station, network), so that a line can be found from either end.
     """
-    fields: dict[str, Any] = {
-        "verdict": decision.verdict.value,
-        "reason": decision.reason.value,
-        "name": decision.name,
-        "rule": decision.rule,
-        "detail": decision.detail,
-    }
-    if decision.monitored:
-        fields["monitored"] = True
+    fields = _outcome(decision)
     for key, value in request.items():
         if value:
             fields[key] = value
@@ -163,20 +179,77 @@ def decision_fields(decision: Decision, *, at: float, seconds: float, request: d
     return fields
 
 
+def _outcome(decision: Decision) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "verdict": decision.verdict.value,
+        "reason": decision.reason.value,
+        "name": decision.name,
+        "rule": decision.rule,
+        "detail": decision.detail,
+    }
+    if decision.monitored:
+        fields["monitored"] = True
+    return fields
+
+
 def level_of(decision: Decision) -> str:
     """The level of a decision's line: what let somebody in as it should is no warning."""
     return "info" if decision.accepted and not decision.monitored else "warning"
 
 
-def decision_line(decision: Decision, *, at: float, seconds: float, request: dict[str, str | None]) -> str:
-    """The line as `open_log`'s JSON renderer writes it, without the way through it: this is done for every device."""
-    fields = decision_fields(decision, at=at, seconds=seconds, request=request)
-    fields["event"], fields["level"] = "decision", level_of(decision)
-    return _ENCODER.encode(fields)
+def decision_line(decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]) -> str:
+    """The line as `open_log`'s JSON renderer writes it, without the way through it: this is done for every device.
+
+    A device that comes back has most of its line in common with the last one. What is refused may hold anything, and is
+    not worth keeping.
+    """
+    if not decision.accepted:
+        fields = decision_fields(decision, at=at, seconds=seconds, request=request)
+        fields["event"], fields["level"] = "decision", level_of(decision)
+        return _to_json(fields)
+    evidence = decision.evidence
+    members = (
+        _evidence_members(0, evidence[:_TTL]),
+        f'"ttl":{evidence.ttl}' if evidence.ttl is not None else "",
+        '"cached":true' if evidence.cached else "",
+        _evidence_members(_TTL + 2, evidence[_TTL + 2 :]),
+    )
+    return (
+        f'{{{_outcome_members(decision[:_ATTRIBUTES])}{_request_members(tuple(request.items()))},"evidence":{{'
+        f'{",".join(filter(None, members))}}},"milliseconds":{round(seconds * 1000, 3)!r},"timestamp":"{_iso(at)}",'
+        f'"event":"decision","level":"{level_of(decision)}"}}'
+    )
+
+
+_TTL = Evidence._fields.index("ttl")
+_ATTRIBUTES = Decision._fields.index("attributes")
+
+
+def _members(fields: dict[str, Any]) -> str:
+    """What stands between the braces of a JSON object."""
+    return _to_json(fields)[1:-1]
+
+
+@lru_cache(maxsize=2048)
+def _outcome_members(outcome: tuple[Any, ...]) -> str:
+    return _members(_outcome(Decision._make((*outcome, (), Evidence()))))
+
+
+@lru_cache(maxsize=2048)
+def _request_members(request: tuple[tuple[str, str | None], ...]) -> str:
+    members = _members({key: value for key, value in request if value})
+    return f",{members}" if members else ""
+
+
+@lru_cache(maxsize=4096)
+def _evidence_members(first: int, values: tuple[Any, ...]) -> str:
+    """Of the evidence from field number `first` on."""
+    names = Evidence._fields[first : first + len(values)]
+    return _members(Evidence(**dict(zip(names, values, strict=True))).to_json())
 
 
 def log_decision(
-    logger: Logger, decision: Decision, *, at: float, seconds: float, request: dict[str, str | None]
+    logger: Logger, decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]
 ) -> None:
     """One line through the logger, in whatever form it has."""
     fields = decision_fields(decision, at=at, seconds=seconds, request=request)

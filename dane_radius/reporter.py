@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dane_radius.decision import Decision
-from dane_radius.log import LogFile, Logger, decision_line, log_decision
+from dane_radius.log import LogFile, Logger, decision_line, log_decision, request_fields
 from dane_radius.metrics import Metrics
+from policy import RequestFacts
 
 # What may wait for a log that does not take it (a full or hanging disk), before further lines are counted as lost.
 MAX_WAITING = 100_000
@@ -24,7 +26,8 @@ class _Entry(NamedTuple):
     at: float
     decision: Decision
     seconds: float
-    request: dict[str, str | None]
+    request: RequestFacts
+    said: Mapping[str, str]
 
 
 class DecisionReporter:
@@ -45,12 +48,12 @@ class DecisionReporter:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def report(self, decision: Decision, seconds: float, request: dict[str, str | None]) -> None:
-        """Note a decision that took `seconds`. `request`: what the NAS said, for the log line."""
+    def report(self, decision: Decision, seconds: float, request: RequestFacts, said: Mapping[str, str]) -> None:
+        """Note a decision that took `seconds`. `request` and `said`: what the NAS said, for the log line."""
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unlogged.inc()
             return
-        self._waiting.append(_Entry(time.time(), decision, seconds, request))
+        self._waiting.append(_Entry(time.time(), decision, seconds, request, said))
         if self._thread is None:
             self._drain()
 
@@ -73,9 +76,10 @@ class DecisionReporter:
     def _drain(self) -> None:
         lines: list[str] = []
         while self._waiting:
-            at, decision, seconds, request = self._waiting.popleft()
+            at, decision, seconds, facts, said = self._waiting.popleft()
             try:
                 self._metrics.count(decision, seconds)
+                request = request_fields(facts, said)
                 if self._json_file is None:
                     log_decision(self._logger, decision, at=at, seconds=seconds, request=request)
                 else:

@@ -36,6 +36,8 @@ _L_INFO, _L_ERR = 3, 4
 Pairs = tuple[tuple[str, str], ...]
 Update = dict[str, tuple[tuple[str, str, str], ...]]
 
+_ACCEPT = (("Auth-Type", ":=", "Accept"),)
+
 _service: Service | None = None
 _start_lock = threading.Lock()
 
@@ -152,7 +154,7 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
         pairs = _pairs(lists, "request")
         request = request_facts(pairs)
         session = pairs.get("TLS-Cache-Filename", "")
-        decision = service.check(session, request, log_fields(pairs, request), pairs.get("Cached-Session-Policy"))
+        decision = service.check(session, request, pairs, pairs.get("Cached-Session-Policy"))
         return to_result(decision, service.to_store(decision, session))
     except Exception:
         _radlog(_L_ERR, traceback.format_exc())
@@ -190,27 +192,16 @@ def _facts(
     return RequestFacts(ssid_of(called), nas, address, port_type, station, wants_cui)
 
 
-def log_fields(pairs: dict[str, str], request: RequestFacts) -> dict[str, str | None]:
-    """What ties a decision to the NAS's and the server's own records. Never credentials."""
-    return {
-        "station": request.calling_station_id,
-        "nas": request.nas_identifier or request.nas_address,
-        "ssid": request.ssid,
-        "outer_identity": pairs.get("User-Name"),
-        "tls_version": pairs.get("TLS-Session-Version"),
-    }
-
-
 def to_result(decision: Decision, stored: str | None = None) -> int | tuple[int, Update]:
     """A decision as rlm_python3 wants it. `stored`: what an accepted session keeps for its resumption."""
-    summary = f"{decision.reason.value}: {decision.detail}"
     if not decision.accepted:
+        summary = f"{decision.reason.value}: {decision.detail}"
         return RLM_MODULE_REJECT, {"request": (("Module-Failure-Message", "+=", _attribute_text(summary)),)}
-    return RLM_MODULE_OK, {
-        # What is stored with the session never leaves the server: it is no RADIUS attribute.
-        "reply": (*decision.attributes, ("Cached-Session-Policy", ":=", stored)) if stored else decision.attributes,
-        "config": (("Auth-Type", ":=", "Accept"),),
-    }
+    reply = decision.attributes
+    if stored:
+        # Never leaves the server: it is no RADIUS attribute.
+        reply = (*reply, ("Cached-Session-Policy", ":=", stored))
+    return RLM_MODULE_OK, {"reply": reply, "config": _ACCEPT}
 
 
 def _attribute_text(text: str) -> str:
