@@ -149,16 +149,13 @@ def _to_json(event: dict[str, Any], **_: Any) -> str:
     return _ENCODER.encode(event)
 
 
-def request_fields(request: RequestFacts, said: Mapping[str, str]) -> dict[str, str | None]:
-    """What ties a decision to the NAS's and the server's own records. Never credentials.
-
-    `said`: the request's attributes by their FreeRADIUS names.
-    """
+def request_fields(request: RequestFacts, outer_identity: str | None) -> dict[str, str | None]:
+    """What ties a decision to the NAS's and the server's own records. Never credentials."""
     return {
         "station": request.calling_station_id,
         "nas": request.nas_identifier or request.nas_address,
         "ssid": request.ssid,
-        "outer_identity": said.get("User-Name"),
+        "outer_identity": outer_identity,
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from dane_radius.decision import Decision
@@ -27,7 +26,7 @@ class _Entry(NamedTuple):
     decision: Decision
     seconds: float
     request: RequestFacts
-    said: Mapping[str, str]
+    outer_identity: str | None
 
 
 class DecisionReporter:
@@ -48,12 +47,18 @@ class DecisionReporter:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def report(self, decision: Decision, seconds: float, request: RequestFacts, said: Mapping[str, str]) -> None:
-        """Note a decision that took `seconds`. `request` and `said`: what the NAS said, for the log line."""
+    def report(
+        self, decision: Decision, seconds: float, request: RequestFacts, outer_identity: str | None = None
+    ) -> None:
+        """Note a decision that took `seconds`. `request` and the User-Name of the request are for the log line.
+
+        What waits here is no more than that: memory that is given back at once is still in the processor's caches for
+        the next device.
+        """
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unlogged.inc()
             return
-        self._waiting.append(_Entry(time.time(), decision, seconds, request, said))
+        self._waiting.append(_Entry(time.time(), decision, seconds, request, outer_identity))
         if self._thread is None:
             self._drain()
 
@@ -76,10 +81,10 @@ class DecisionReporter:
     def _drain(self) -> None:
         lines: list[str] = []
         while self._waiting:
-            at, decision, seconds, facts, said = self._waiting.popleft()
+            at, decision, seconds, facts, outer_identity = self._waiting.popleft()
             try:
                 self._metrics.count(decision, seconds)
-                request = request_fields(facts, said)
+                request = request_fields(facts, outer_identity)
                 if self._json_file is None:
                     log_decision(self._logger, decision, at=at, seconds=seconds, request=request)
                 else:

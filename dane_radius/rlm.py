@@ -154,7 +154,7 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
         pairs = _pairs(lists, "request")
         request = request_facts(pairs)
         session = pairs.get("TLS-Cache-Filename", "")
-        decision = service.check(session, request, pairs, pairs.get("Cached-Session-Policy"))
+        decision = service.check(session, request, pairs.get("User-Name"), pairs.get("Cached-Session-Policy"))
         return to_result(decision, service.to_store(decision, session))
     except Exception:
         _radlog(_L_ERR, traceback.format_exc())

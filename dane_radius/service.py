@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -164,12 +164,12 @@ class Service:
         self,
         session_path: str,
         request: RequestFacts,
-        said: Mapping[str, str],
+        outer_identity: str | None = None,
         stored: str | None = None,
     ) -> Decision:
         """Decide about the client certificate of a finished handshake. Never raises.
 
-        `session_path` is FreeRADIUS's TLS-Cache-Filename. `said` are the request's attributes, for the log. `stored` is
+        `session_path` is FreeRADIUS's TLS-Cache-Filename. `outer_identity` is the User-Name, for the log. `stored` is
         what a resumed session kept (see `to_store`).
         """
         began = time.perf_counter()
@@ -187,7 +187,7 @@ class Service:
             decision = Decision(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
             self.log.exception("internal error")
         seconds = time.perf_counter() - began
-        self.reporter.report(decision, seconds, request, said)
+        self.reporter.report(decision, seconds, request, outer_identity)
         return decision
 
     def _decide(self, session_path: str, request: RequestFacts, stored: str | None) -> Decision:
