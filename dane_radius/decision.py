@@ -95,7 +95,8 @@ class Decision(NamedTuple):
 _Found = dict[str, Any]
 
 
-class _Known(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
     """An accept that followed from leaf and records alone, taken apart: what stays for a device that comes back.
 
     What does not stay: the time-out among the attributes; what is left of the TTL, and whether it was cached, in the
@@ -104,7 +105,7 @@ class _Known(NamedTuple):
 
     records: tuple[TlsaRecord, ...]
     cui_key: bytes | None
-    grant: Grant
+    not_after: float
     before: tuple[Any, ...]
     attributes: tuple[tuple[Attribute, ...], tuple[Attribute, ...]]
     evidence: tuple[tuple[Any, ...], tuple[Any, ...]]
@@ -206,16 +207,6 @@ def conclude(
 
     `anchors` are those held for the name's identity domain; `now` is aware.
     """
-    known = prepared.known
-    # The records of one answer stay the same object for as long as the cache holds it, whatever is left of its TTL.
-    if (
-        known is not None
-        and answer.__class__ is Secure
-        and answer.records is known.records
-        and not answer.stale
-        and known.cui_key is cui_key
-    ):
-        return _again(known, prepared, answer.ttl, now, cached)
     found: _Found = {**prepared.found, "cached": cached}
     try:
         secure = _require_secure(prepared.name, answer, found)
@@ -253,21 +244,35 @@ def _take_apart(decision: Decision, prepared: Prepared, answer: Secure, cui_key:
     return _Known(
         answer.records,
         cui_key,
-        prepared.grant,
+        prepared.leaf.not_after.timestamp(),
         tuple(before),
         (attributes[:timeout], attributes[timeout + 1 :]),
         (evidence[:ttl], evidence[ttl + 2 :]),
     )
 
 
-def _again(known: _Known, prepared: Prepared, ttl: int, now: datetime, cached: bool) -> Decision:
-    """An accept for the same leaf and records, at another moment: what is left of the TTL bounds the session anew."""
-    _, _, grant, before, (first, others), (found, more) = known
-    seconds = session_timeout(grant, prepared.policy, ttl, prepared.leaf, now)
+def returning(
+    prepared: Prepared, answer: Answer, now: float, *, cached: bool = False, cui_key: bytes | None = None
+) -> Decision | None:
+    """The accept of a device that comes back while its records are the same: what `conclude` would say, for less.
+
+    None for everything else, which is for `conclude` to decide. `now`: seconds since 1970. Nothing is taken over from
+    the last time but what leaf, records and policy lead to; what is left of the TTL bounds the session anew.
+    """
+    known = prepared.known
+    if known is None or answer.__class__ is not Secure:
+        return None
+    # The records of one answer stay the same object for as long as the cache holds it, whatever is left of its TTL.
+    records, ttl, _, _, stale = answer
+    if records is not known.records or stale or known.cui_key is not cui_key:
+        return None
+    first, others = known.attributes
+    found, more = known.evidence
+    seconds = _bounded(prepared.grant, prepared.policy, ttl, known.not_after - now)
     # Without the constructors of the two, which cost more than the rest of this decision.
     evidence = tuple.__new__(Evidence, (*found, ttl, cached, *more))
     attributes = (*first, ("Session-Timeout", ":=", str(seconds)), *others)
-    return tuple.__new__(Decision, (*before, attributes, evidence))
+    return tuple.__new__(Decision, (*known.before, attributes, evidence))
 
 
 def refuse(
@@ -457,11 +462,19 @@ def session_timeout(grant: Grant, policy: Policy, ttl: int, leaf: Leaf, now: dat
 
     An expired certificate that a DANE-EE record vouches for sets no bound: RFC 7671 section 5.1 ignores its expiry.
     """
-    allowed = min(grant.session_timeout, max(ttl * policy.ttl_factor, policy.minimum_session))
-    left = (leaf.not_after - now).total_seconds()
+    return _bounded(grant, policy, ttl, (leaf.not_after - now).total_seconds())
+
+
+def _bounded(grant: Grant, policy: Policy, ttl: int, left: float) -> int:
+    """`left`: seconds until the certificate ends."""
+    allowed = ttl * policy.ttl_factor
+    if allowed < policy.minimum_session:
+        allowed = policy.minimum_session
+    if allowed > grant.session_timeout:
+        allowed = grant.session_timeout
     if left >= allowed or left < 0:
         return allowed
-    return max(1, int(left))
+    return int(left) or 1
 
 
 def chargeable_user_identity(name: str, key: bytes | None) -> str | None:

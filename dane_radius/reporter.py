@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import NamedTuple
 
 from dane_radius.decision import Decision
 from dane_radius.log import LogFile, Logger, decision_line, log_decision, request_fields
@@ -21,12 +20,8 @@ MAX_WAITING = 100_000
 _LINES_AT_ONCE = 64
 
 
-class _Entry(NamedTuple):
-    at: float
-    decision: Decision
-    seconds: float
-    request: RequestFacts
-    outer_identity: str | None
+# When, what, how long it took, for whom, under which outer identity.
+_Entry = tuple[float, Decision, float, RequestFacts, str | None]
 
 
 class DecisionReporter:
@@ -58,7 +53,7 @@ class DecisionReporter:
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unlogged.inc()
             return
-        self._waiting.append(_Entry(time.time(), decision, seconds, request, outer_identity))
+        self._waiting.append((time.time(), decision, seconds, request, outer_identity))
         if self._thread is None:
             self._drain()
 

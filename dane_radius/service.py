@@ -23,7 +23,7 @@ from dane_radius.cache import AnswerCache
 from dane_radius.certificate import parse_leaf
 from dane_radius.config import Config, ConfigError, read_cui_key
 from dane_radius.control import ControlServer
-from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse
+from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse, returning
 from dane_radius.hint import Hinter, HintResult
 from dane_radius.log import Logger, open_log
 from dane_radius.lookups import Lookups, WaitBudget
@@ -44,18 +44,13 @@ _parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
 _prepare = lru_cache(maxsize=8192)(prepare)
 
 
-def utc_now() -> datetime:
-    """The wall clock, for comparison with certificate dates."""
-    return datetime.now(UTC)
-
-
 class Service:
     """A configured module. Raises ConfigError or PolicyError when it is made from something unusable.
 
     Nothing is bound and no thread runs until `start`.
     """
 
-    def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
         self.config = config
         self.metrics = Metrics()
         self.policies = PolicyStore(config.policy, self._policy_changed)
@@ -83,7 +78,7 @@ class Service:
         self._housekeeper: threading.Thread | None = None
         self._anchor_error: str | None = None
         self._session_error: str | None = None
-        self.started = clock()
+        self.started = datetime.fromtimestamp(clock(), UTC)
 
     def start(self) -> None:
         """Bind the metrics port and the control socket, and start the threads. Raises ConfigError."""
@@ -150,9 +145,10 @@ class Service:
 
         Raises Refused when there is no certificate.
         """
-        prepared = self._looked_ahead.pop(session_path, None)
-        if prepared is not None and prepared.policy is policy:
-            return prepared
+        if self._looked_ahead:
+            prepared = self._looked_ahead.pop(session_path, None)
+            if prepared is not None and prepared.policy is policy:
+                return prepared
         directory = self.config.session.directory
         if session_path or stored is None or not self.config.session.resumption:
             leaf = _parse_leaf(read_session_file(session_path, directory=directory))
@@ -199,8 +195,13 @@ class Service:
         if isinstance(prepared, Decision):
             return prepared
         answer, cached = self.lookups.lookup(prepared.name)
+        seconds = self._clock()
+        decision = returning(prepared, answer, seconds, cached=cached, cui_key=self.cui_key)
+        if decision is not None:
+            return decision
         anchors = self._anchors(prepared.name) if needs_anchors(answer) else ()
-        return conclude(prepared, answer, anchors, self._clock(), cached=cached, cui_key=self.cui_key)
+        now = datetime.fromtimestamp(seconds, UTC)
+        return conclude(prepared, answer, anchors, now, cached=cached, cui_key=self.cui_key)
 
     def _anchors(self, name: str) -> Sequence[Anchor]:
         """The anchors for a name, as they are now: one may just have been removed, or found for this very device."""

@@ -23,6 +23,7 @@ MAX_SESSION_OCTETS = 256 * 1024
 _USUAL_OCTETS = 4096
 # Non-blocking, for something that is no file: a FIFO reads as empty then, and a folder refuses.
 _HOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FILE = ("", ".", "..")
 _PEER = der.context(3)
 # With its header of four octets. One shorter than that would have its length in one octet.
 _MIN_USUAL_OCTETS = 4 + 0x100
@@ -47,32 +48,31 @@ def _usual_leaf(data: bytes) -> bytes | None:
     try:
         if data[0] != der.SEQUENCE or data[1] != 0x82 or 4 + (data[2] << 8 | data[3]) != end:
             return None
-        certificate = None
-        offset = 4
-        while offset < end:
-            tag, length = data[offset], data[offset + 1]
-            offset += 2
-            if tag == _PEER:
-                size = data[offset] << 8 | data[offset + 1]
-                offset += 2
-                if (
-                    certificate
-                    or length != 0x82
-                    or data[offset] != der.SEQUENCE
-                    or data[offset + 1] != 0x82
-                    or 4 + (data[offset + 2] << 8 | data[offset + 3]) != size
-                ):
-                    return None
-                certificate = data[offset : offset + size]
-                offset += size
-            elif length < 0x80 and tag & 0x1F != 0x1F:
-                offset += length
-            else:
-                return None
+        before = _skip_short(data, 4, end)
+        # The peer's element, and the certificate in it, each with two octets of length.
+        if data[before] != _PEER or data[before + 1] != 0x82:
+            return None
+        start = before + 4
+        stop = start + (data[before + 2] << 8 | data[before + 3])
+        if data[start] != der.SEQUENCE or data[start + 1] != 0x82:
+            return None
+        if start + 4 + (data[start + 2] << 8 | data[start + 3]) != stop or _skip_short(data, stop, end) != end:
+            return None
     except IndexError:
         return None
-    # Lengths in their shortest form: the strict reader says so if they are not.
-    return certificate if offset == end and certificate and len(certificate) >= _MIN_USUAL_OCTETS else None
+    # Shorter ones would have their length in one octet; the strict reader says so.
+    return data[start:stop] if stop - start >= _MIN_USUAL_OCTETS else None
+
+
+def _skip_short(data: bytes, offset: int, end: int) -> int:
+    """The offset behind the elements of up to 127 octets that come first and are not the peer's."""
+    while offset < end:
+        tag = data[offset]
+        length = data[offset + 1]
+        if tag == _PEER or length > 0x7F or tag & 0x1F == 0x1F:
+            break
+        offset += length + 2
+    return offset
 
 
 def _read_leaf(data: bytes) -> bytes:
@@ -157,7 +157,9 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
             ReasonCode.SESSION_FILE_MISSING,
             "FreeRADIUS named no session file (TLS-Cache-Filename); is `cache { persist_dir }` set in its eap module?",
         )
-    if directory is not None and not _is_in(directory, path):
+    folder, _, file = path.rpartition("/")
+    # A slash at the end of FreeRADIUS's setting makes two of them here.
+    if directory is not None and (file in _NO_FILE or (folder != directory and folder.rstrip("/") != directory)):
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}")
     try:
         data = _read_owned(path)
@@ -165,13 +167,7 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
         raise Refused(ReasonCode.SESSION_FILE_MISSING, f"{path}: no such file") from error
     except OSError as error:
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path}: {error.strerror}") from error
-    return leaf_from_session(data)
-
-
-def _is_in(directory: str, path: str) -> bool:
-    folder, _, file = path.rpartition("/")
-    # A slash at the end of FreeRADIUS's setting makes two of them here.
-    return file not in ("", ".", "..") and (folder == directory or folder.rstrip("/") == directory)
+    return _usual_leaf(data) or _read_leaf(data)
 
 
 def _read_owned(path: str) -> bytes:

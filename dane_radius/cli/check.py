@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 
 import click
 from rich.console import Console
@@ -17,7 +17,6 @@ from dane_radius.config import Config
 from dane_radius.decision import Decision, Prepared, conclude, prepare, refuse
 from dane_radius.names import identity_domain
 from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.service import utc_now
 from dane_radius.tlsa import TlsaRecord, Usage, association
 from policy import Grant, Policy, PolicyError, RequestFacts, Rule, Strength, load_policy
 
@@ -86,7 +85,7 @@ def check(
     request = RequestFacts(
         ssid=ssid, nas_identifier=nas, nas_address=address, nas_port_type="Ethernet" if wired else None
     )
-    now = at.replace(tzinfo=utc_now().tzinfo) if at else utc_now()
+    now = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
     leaf: Leaf | None = None
     try:
         leaf = parse_leaf(read_certificate(certificate))

@@ -23,6 +23,7 @@ from dane_radius.decision import (
     conclude,
     prepare,
     refuse,
+    returning,
     session_timeout,
 )
 from dane_radius.reasons import ReasonCode, Refused, Verdict
@@ -116,7 +117,8 @@ def test_a_device_that_comes_back_gets_what_it_would_get_anew(ttl: int, cached: 
     assert isinstance(fresh, Prepared)
     conclude(known, answer, [], NOW, cui_key=key)
     assert known.known is not None
-    again = conclude(known, answer.aged(ttl), [], now, cached=cached, cui_key=key)
+    again = returning(known, answer.aged(ttl), now.timestamp(), cached=cached, cui_key=key)
+    assert again is not None
     assert again == conclude(fresh, answer.aged(ttl), [], now, cached=cached, cui_key=key)
     assert (type(again), type(again.evidence)) == (Decision, Evidence)
 
@@ -125,9 +127,10 @@ def test_a_device_that_comes_back_is_decided_upon_anew() -> None:
     prepared = prepare_anew()
     answer = vouched(ttl=3600)
     first = conclude(prepared, answer, [], NOW)
-    again = conclude(prepared, answer.aged(20), [], NOW, cached=True)
+    again = returning(prepared, answer.aged(20), NOW.timestamp(), cached=True)
     fresh = conclude(prepare_anew(), vouched(ttl=20), [], NOW, cached=True)
     assert first.accepted
+    assert again is not None
     assert again == fresh
     assert (again.evidence.ttl, again.evidence.cached) == (20, True)
     assert {a: v for a, _, v in again.attributes}["Session-Timeout"] == "240"
@@ -139,10 +142,29 @@ def test_a_device_that_comes_back_is_decided_upon_anew() -> None:
         (SecureAbsent(Absence.NODATA, 5), ReasonCode.TLSA_ABSENT),
         (Insecure("unsigned"), ReasonCode.DNS_INSECURE),
     ):
+        assert returning(prepared, changed, NOW.timestamp()) is None
         assert conclude(prepared, changed, [], NOW).reason is code
-    assert conclude(prepared, vouched(), [], NOW).accepted
     stale = Secure(answer.records, 0, stale=True)
+    assert returning(prepared, stale, NOW.timestamp()) is None
     assert conclude(prepared, stale, [], NOW).evidence.dns == "secure, stale"
+    assert returning(prepared, vouched(), NOW.timestamp()) is None
+    assert conclude(prepared, vouched(), [], NOW).accepted
+
+
+def test_only_an_accept_by_the_devices_own_record_is_remembered() -> None:
+    for answer in (
+        Secure((DEVICE.tlsa(2, 0, 1),), 3600),
+        Secure((DEVICE.tlsa()._replace(data=bytes(32)),), 3600),
+        Secure((DEVICE.tlsa(),), 0, stale=True),
+        SecureAbsent(Absence.NXDOMAIN, 5),
+    ):
+        prepared = prepare_anew()
+        conclude(prepared, answer, [], NOW)
+        assert returning(prepared, answer, NOW.timestamp()) is None
+    # Another key for the Chargeable-User-Identity gives another reply.
+    prepared, answer = prepare_anew(), vouched()
+    conclude(prepared, answer, [], NOW, cui_key=b"k" * 32)
+    assert returning(prepared, answer, NOW.timestamp()) is None
 
 
 def prepare_anew() -> Prepared:

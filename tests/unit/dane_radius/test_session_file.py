@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from dane_radius import der
 from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.session_file import MAX_SESSION_OCTETS, leaf_from_session, read_resumed, read_session_file, to_store
+from dane_radius.session_file import (
+    MAX_SESSION_OCTETS,
+    _read_leaf,
+    _usual_leaf,
+    leaf_from_session,
+    read_resumed,
+    read_session_file,
+    to_store,
+)
 from tests.conformance.world import build, ca, leaf
 from tests.harness.pki import Identity, authority, self_signed
 from tests.harness.tls_session import TLS_1_2, TLS_1_3, server_session
@@ -39,6 +47,8 @@ def test_real_sessions(tmp_path: Path, version: int, key: str) -> None:
     device: Identity = build((ca("root"), leaf(key=key)))["leaf"]
     data = server_session(tmp_path, SERVER, device, version)
     assert leaf_from_session(data) == device.der
+    # Neither of the two readers is idle.
+    assert _usual_leaf(data) == _read_leaf(data) == device.der
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
@@ -94,14 +104,35 @@ def test_damaged_sessions_give_a_leaf_or_are_refused(data: st.DataObject) -> Non
     octets = bytearray(session(DEVICE.der))
     for _ in range(data.draw(st.integers(1, 3))):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+    usual = _usual_leaf(bytes(octets))
     try:
         found = leaf_from_session(bytes(octets))
     except Refused as error:
         refused = error.code
     else:
         assert found in bytes(octets)
+        assert usual in (None, _read_leaf(bytes(octets)))
         return
     assert refused in (ReasonCode.SESSION_FILE_MALFORMED, ReasonCode.SESSION_WITHOUT_CERTIFICATE)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_quick_reader_finds_what_the_strict_one_finds(data: st.DataObject) -> None:
+    """Or nothing: sessions of well-formed and not so well-formed elements, with zero, one or two certificates."""
+    certificate = DEVICE.der
+    pieces = st.sampled_from(
+        [
+            certificate, tlv(0xA3, certificate), tlv(0xA3, certificate[:-1]), tlv(0xA3, b"\x30\x03abc"),
+            tlv(0xA4, b"x" * 127), tlv(0xA6, b"y" * 128), tlv(0xBF, b"z"), b"\xbf\x1f\x00", b"\x02\x01\x01",
+            b"\x04\x81\x01a", b"\x30\x80", b"\xa3\x82\x01", b"\xa3\x00", b"\xa3\x82\x00\x05\x30\x82\x00\x01a", b"",
+        ]
+    )  # fmt: skip
+    body = b"".join(data.draw(st.lists(pieces, max_size=6)))
+    octets = tlv(der.SEQUENCE, body)
+    usual = _usual_leaf(octets)
+    if usual is not None:
+        assert usual == _read_leaf(octets)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
