@@ -143,6 +143,9 @@ def _second(seconds: int) -> str:
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
+# What differs between two visits of a device: in the evidence, "ttl" and "cached" behind it.
+_TTL = Evidence._fields.index("ttl")
+_ATTRIBUTES = Decision._fields.index("attributes")
 
 
 def _to_json(event: dict[str, Any], **_: Any) -> str:
@@ -200,7 +203,7 @@ def decision_line(decision: Decision, *, at: float, seconds: float, request: Map
     A device that comes back has most of its line in common with the last one. What is refused may hold anything, and is
     not worth keeping.
     """
-    if not decision.accepted:
+    if not decision.accepted or decision.monitored:
         fields = decision_fields(decision, at=at, seconds=seconds, request=request)
         fields["event"], fields["level"] = "decision", level_of(decision)
         return _to_json(fields)
@@ -216,10 +219,6 @@ def decision_line(decision: Decision, *, at: float, seconds: float, request: Map
         f'{",".join(filter(None, members))}}},"milliseconds":{round(seconds * 1000, 3)!r},"timestamp":"{_iso(at)}",'
         f'"event":"decision","level":"{level_of(decision)}"}}'
     )
-
-
-_TTL = Evidence._fields.index("ttl")
-_ATTRIBUTES = Decision._fields.index("attributes")
 
 
 def _members(fields: dict[str, Any]) -> str:

@@ -40,9 +40,8 @@ def leaf_from_session(data: bytes) -> bytes:
 def _usual_leaf(data: bytes) -> bytes | None:
     """As `_read_leaf` for what OpenSSL usually writes: a certificate of 256 octets to 64 KiB among short elements.
 
-    None for everything else, broken or not. It makes no call and no object per element: between two packets, the
-    server's cryptography has had the processor forget the interpreter, and each step costs many times what it does in a
-    loop.
+    None for everything else, broken or not. No call and no object per element: between two packets, the server's
+    cryptography has had the processor forget the interpreter, and each step costs many times what it does in a loop.
     """
     end = len(data)
     try:
