@@ -100,7 +100,7 @@ class _Known:
     """An accept that followed from leaf and records alone, taken apart: what stays for a device that comes back.
 
     What does not stay: the time-out among the attributes; what is left of the TTL, and whether it was cached, in the
-    evidence.
+    evidence. `not_after`: the certificate's, in seconds since 1970.
     """
 
     records: tuple[TlsaRecord, ...]
@@ -386,11 +386,7 @@ def _match(prepared: Prepared, answer: Secure, anchors: Sequence[Anchor], now: d
 
 def needs_anchors(answer: Answer) -> bool:
     """Whether `conclude` can make use of anchors for this answer: only usages other than DANE-EE build a path."""
-    if answer.__class__ is Secure:
-        for record in answer.records:
-            if record.usage is not Usage.DANE_EE:
-                return True
-    return False
+    return isinstance(answer, Secure) and any(record.usage != Usage.DANE_EE for record in answer.records)
 
 
 def _match_by_path(

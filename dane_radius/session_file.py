@@ -166,7 +166,7 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
         raise Refused(ReasonCode.SESSION_FILE_MISSING, f"{path}: no such file") from error
     except OSError as error:
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path}: {error.strerror}") from error
-    return _usual_leaf(data) or _read_leaf(data)
+    return leaf_from_session(data)
 
 
 def _read_owned(path: str) -> bytes:

@@ -47,8 +47,19 @@ def test_one_line_a_decision(tmp_path: Path, decision: Decision, level: str, ver
 FIELDS = st.one_of(st.none(), st.text(max_size=40))
 
 
+EVIDENCE = [
+    Evidence(),
+    Evidence(ttl=0),
+    Evidence(cached=True),
+    Evidence(names=("a.example.net",), ttl=3, cached=True),
+    Evidence(names=("a.example.net",), dns="secure", ttl=9, records=("3 1 1 ab…",), set_aside=(("x", "y"),)),
+    Evidence(policy="abc", resumed=True),
+]
+
+
 @given(
     st.sampled_from([ACCEPT, REJECT, WATCHED]),
+    st.sampled_from(EVIDENCE),
     st.text(max_size=40),
     st.dictionaries(st.sampled_from(["station", "nas", "ssid", "outer_identity"]), FIELDS),
     st.floats(0, 4e9),
@@ -57,6 +68,7 @@ FIELDS = st.one_of(st.none(), st.text(max_size=40))
 def test_the_short_way_writes_the_same_line(
     tmp_path_factory: pytest.TempPathFactory,
     decision: Decision,
+    evidence: Evidence,
     detail: str,
     request_fields: dict[str, str | None],
     at: float,
@@ -64,7 +76,7 @@ def test_the_short_way_writes_the_same_line(
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
     logger, _ = open_log(LogConfig(destination=str(path)))
-    decision = decision._replace(detail=detail, evidence=Evidence(names=("a.example.net",), ttl=3, cached=True))
+    decision = decision._replace(detail=detail, evidence=evidence)
     log_decision(logger, decision, at=at, seconds=seconds, request=request_fields)
     line = decision_line(decision, at=at, seconds=seconds, request=request_fields)
     assert path.read_text() == line + "\n"
