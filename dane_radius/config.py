@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dane_radius.cache import CacheLimits
+from dane_radius.dns.cache import CacheLimits
+from dane_radius.dns.domains import WaitLimits
+from dane_radius.dns.resolver import DEFAULT_RETRANSMIT_SECONDS, LoopbackResolver, Resolver, TlsResolver
 from dane_radius.hint import HintLimits
-from dane_radius.resolver import DEFAULT_RETRANSMIT_SECONDS, LoopbackResolver, Resolver, TlsResolver
 
 DEFAULT_CONFIG = "/etc/dane-radius/dane-radius.toml"
 DEFAULT_STATE = "/var/lib/dane-radius"
@@ -29,7 +30,7 @@ class _Section(BaseModel):
 
 
 class ResolverConfig(_Section):
-    """Where TLSA records are looked up. See `dane_radius.resolver` for what makes a resolver trustworthy."""
+    """Where TLSA records are looked up. See `dane_radius.dns.resolver` for what makes a resolver trustworthy."""
 
     address: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -65,21 +66,40 @@ class ResolverConfig(_Section):
 
 
 class CacheConfig(_Section):
-    """Bounds of the answer cache; the meaning of each is in `dane_radius.cache.CacheLimits`."""
+    """Bounds of lookups and of the answers that are kept: see `CacheLimits` and `WaitLimits` in `dane_radius.dns`."""
 
     max_names: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    max_octets: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
     max_ttl: Annotated[float, Field(ge=0, le=604_800)] = 86_400.0
     failure_ttl: Annotated[float, Field(ge=0, le=60)] = 1.0
-    max_waiting: Annotated[int, Field(ge=1, le=1024)] = 16
-    max_waiting_per_domain: Annotated[int, Field(ge=1, le=1024)] = 4
     refresh_ahead: Annotated[float, Field(ge=0, lt=1)] = 0.2
     stale_grace: Annotated[float, Field(ge=0, le=604_800)] = 0.0
 
-    # The share of the clock that decisions may spend waiting for the DNS, all together: see dane_radius.lookups.
-    wait_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    # Each request that waits for the DNS occupies a thread of the RADIUS server.
+    max_waiting: Annotated[int, Field(ge=1, le=4096)] = 24
+    max_waiting_per_domain: Annotated[int, Field(ge=1, le=4096)] = 8
+
+    # Lookups a second that EAP identities alone may start, in all and for one NAS.
+    early_rate: Annotated[float, Field(ge=0, le=100_000)] = 1000.0
+    early_rate_per_nas: Annotated[float, Field(ge=0, le=100_000)] = 500.0
+
+    # Of the time when decisions waited under FreeRADIUS's Python lock. Read and ignored, so that an upgraded server
+    # starts with its old file.
+    wait_share: Annotated[float, Field(ge=0, le=1)] | None = None
 
     def limits(self) -> CacheLimits:
-        return CacheLimits(**self.model_dump(exclude={"wait_share"}))
+        """What the answer cache may hold."""
+        return CacheLimits(
+            self.max_names, self.max_octets, self.max_ttl, self.failure_ttl, self.refresh_ahead, self.stale_grace
+        )
+
+    def wait_limits(self, resolver: ResolverConfig) -> WaitLimits:
+        """How many requests may wait. A domain is slow from two thirds of the time that a lookup may take."""
+        return WaitLimits(
+            places=self.max_waiting,
+            places_of_slow_domain=self.max_waiting_per_domain,
+            slow_after=resolver.timeout * 2 / 3,
+        )
 
 
 class SessionConfig(_Section):
@@ -110,10 +130,12 @@ class HintConfig(_Section):
     rate: Annotated[float, Field(gt=0, le=1000)] = 20.0
     rate_per_domain: Annotated[float, Field(gt=0, le=1000)] = 5.0
     repeat: Annotated[float, Field(ge=0, le=3600)] = 2.0
-    wait_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    # Of the time when hints waited under FreeRADIUS's Python lock; read and ignored.
+    wait_share: Annotated[float, Field(ge=0, le=1)] | None = None
 
     def limits(self) -> HintLimits:
-        return HintLimits(**self.model_dump(exclude={"socket"}))
+        """Bounds on hints."""
+        return HintLimits(**self.model_dump(exclude={"socket", "wait_share"}))
 
 
 class LogConfig(_Section):

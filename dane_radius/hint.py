@@ -1,23 +1,21 @@
 """Hints to `trust_sync` about an identity whose trust anchor is not held yet.
 
-Called on the EAP identity, which anybody can claim. So a hint decides nothing, never raises, and costs little however
+Sent on the EAP identity, which anybody can claim. So a hint decides nothing, never raises, and costs little however
 many come: policy and what is known are looked at first, both in memory; a rate limit, in all and for one identity
-domain, comes before the socket. FreeRADIUS runs one call of this module at a time, so that waiting here keeps every
-other device waiting: it is done out of a budget of its own, and when that is spent, hints are sent without waiting.
+domain, comes before the socket. The socket is the event loop's; a request that waits for the outcome does so outside of
+FreeRADIUS's Python lock (see `dane_radius.waits`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from dane_radius.limits import RateLimiter, RecentlySeen
-from dane_radius.lookups import WaitBudget
 from dane_radius.names import identity_domain, normalize
 from dane_radius.reasons import Refused
 from policy import Policy
@@ -25,7 +23,7 @@ from policy import Policy
 VERSION = 1
 _MAX_REPLY_OCTETS = 64 * 1024
 # On top of the worker's own time: it answers `pending` when that is over.
-_SLACK_SECONDS = 0.05
+HINT_SLACK_SECONDS = 0.05
 
 
 class HintResult(StrEnum):
@@ -47,14 +45,12 @@ class HintLimits:
     """Bounds on the module's side. Times are seconds, rates are per second.
 
     wait: how long an authentication may wait for the worker. repeat: how long nothing more is said about a name.
-    wait_share: the share of the clock that hints may wait, all together.
     """
 
     wait: float = 0.3
     rate: float = 20.0
     rate_per_domain: float = 5.0
     repeat: float = 2.0
-    wait_share: float = 0.1
 
 
 def claimed_name(identity: str) -> str | None:
@@ -70,7 +66,7 @@ def claimed_name(identity: str) -> str | None:
 
 
 class Hinter:
-    """Sends hints over the worker's socket. Thread-safe; `hint` never raises."""
+    """Sends hints over the worker's socket; nothing here raises. `choose` is not thread-safe."""
 
     def __init__(
         self,
@@ -80,14 +76,13 @@ class Hinter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`holds_anchor`: whether an anchor that could vouch for a name is held."""
-        self._path, self._limits, self._holds_anchor, self._clock = path, limits, holds_anchor, clock
-        self._lock = threading.Lock()
+        self._path, self._holds_anchor, self._clock = path, holds_anchor, clock
+        self.limits = limits
         self._limiter = RateLimiter(limits.rate, limits.rate_per_domain)
         self._said = RecentlySeen(limits.repeat)
-        self._budget = WaitBudget(limits.wait_share, 2 * limits.wait, clock)
 
-    def hint(self, identity: str, policy: Policy) -> HintResult:
-        """Tell the worker about an identity, if there is anything to tell, and wait for it for a moment."""
+    def choose(self, identity: str, policy: Policy) -> str | HintResult:
+        """The name that the worker is to be told about; or why there is nothing to tell."""
         name = claimed_name(identity)
         if name is None:
             return HintResult.NO_NAME
@@ -95,48 +90,30 @@ class Hinter:
             return HintResult.NO_POLICY
         if self._holds_anchor(name):
             return HintResult.HELD
-        if not self._enter(name):
+        now = self._clock()
+        if (name, now) in self._said or not self._limiter.allow(identity_domain(name), now):
             return HintResult.LIMITED
-        granted = self._budget.take(self._limits.wait)
-        began = self._clock()
+        self._said.add(name, now)
+        return name
+
+    async def send(self, name: str) -> HintResult:
+        """Tell the worker about a name, and wait for what it finds for as long as the limits allow."""
         try:
-            return self._ask(name, granted)
+            async with asyncio.timeout(self.limits.wait + HINT_SLACK_SECONDS):
+                return await self._send(name)
+        except TimeoutError:
+            return HintResult.PENDING
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return HintResult.UNAVAILABLE
+
+    async def _send(self, name: str) -> HintResult:
+        request = {"v": VERSION, "op": "discover", "name": name, "wait": round(self.limits.wait, 3)}
+        reader, writer = await asyncio.open_unix_connection(self._path, limit=_MAX_REPLY_OCTETS)
+        try:
+            writer.write(json.dumps(request).encode() + b"\n")
+            reply = json.loads(await reader.readline())
         finally:
-            self._budget.give_back(granted - (self._clock() - began))
-
-    def _enter(self, name: str) -> bool:
-        now = self._clock()
-        with self._lock:
-            if (name, now) in self._said:
-                return False
-            if not self._limiter.allow(identity_domain(name), now):
-                return False
-            self._said.add(name, now)
-            return True
-
-    def _ask(self, name: str, wait: float) -> HintResult:
-        deadline = time.monotonic() + wait + _SLACK_SECONDS
-        request = {"v": VERSION, "op": "discover", "name": name, "wait": round(wait, 3)}
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-            connection.settimeout(_SLACK_SECONDS)
-            connection.connect(self._path)
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            octets = bytearray()
-            while b"\n" not in octets:
-                left = deadline - time.monotonic()
-                if left <= 0 or len(octets) > _MAX_REPLY_OCTETS:
-                    return HintResult.PENDING
-                connection.settimeout(left)
-                try:
-                    chunk = connection.recv(4096)
-                except TimeoutError:
-                    return HintResult.PENDING
-                if not chunk:
-                    return HintResult.UNAVAILABLE
-                octets += chunk
-        reply = json.loads(bytes(octets).split(b"\n", 1)[0])
+            writer.close()
         if not isinstance(reply, dict) or reply.get("ok") is not True:
             return HintResult.UNAVAILABLE
         return HintResult(reply["state"])

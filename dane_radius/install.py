@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dane_radius import server_limits
+
 MANIFEST = ".dane-radius.json"
 _MANIFEST_VERSION = 1
 
@@ -29,6 +31,7 @@ _ENABLED = {
     "mods-enabled/dane": "../mods-available/dane",
     "mods-enabled/dane_eap": "../mods-available/dane_eap",
     "mods-enabled/dane_seen": "../mods-available/dane_seen",
+    "mods-enabled/dane_wait": "../mods-available/dane_wait",
     "sites-enabled/dane": "../sites-available/dane",
     "sites-enabled/dane-check": "../sites-available/dane-check",
 }
@@ -37,6 +40,8 @@ _RADDB_FILES = (
     "mods-available/dane_eap",
     "mods-available/dane_seen",
     "mods-available/dane_sql",
+    "mods-available/dane_wait",
+    "mods-config/dane/wait.pl",
     "sites-available/dane",
     "sites-available/dane-check",
     "policy.d/dane",
@@ -46,7 +51,7 @@ _DISPLACED = ("sites-enabled/default", "sites-enabled/inner-tunnel", "mods-enabl
 
 # What an operator chose at one installation holds for the next ones, which follow an upgrade.
 _PATHS = frozenset({"config_dir", "anchors", "server_key", "server_certificate", "hint_socket"})
-_OPTIONS = (*sorted(_PATHS), "user", "keep_default", "resumption", "accounting")
+_OPTIONS = (*sorted(_PATHS), "user", "keep_default", "resumption", "accounting", "threads")
 
 _HINT_SOCKET = "/run/trust-sync/trust-sync.sock"
 
@@ -81,6 +86,8 @@ class Layout:
     # "none", or "sqlite": live sessions in a database of our own, for trust-sync.
     accounting: str = "none"
     accounting_db: Path = Path("/var/lib/dane-radius/accounting/radacct.db")
+    # Worker threads of the server, at least; 0: radiusd.conf is left alone.
+    threads: int = server_limits.DEFAULT_THREADS
 
     @classmethod
     def from_options(cls, raddb: Path, given: Mapping[str, object]) -> Layout:
@@ -123,6 +130,7 @@ class Layout:
             "auth_port": str(self.auth_port),
             "acct_port": str(self.acct_port),
             "accounting_db": str(self.accounting_db),
+            "max_waiting": str(server_limits.places(max(self.threads, self._threads_now()))),
             "hints": "yes" if self.hint_socket else "no",
             "hint_socket": f'socket = "{self.hint_socket}"' if self.hint_socket else f'# socket = "{_HINT_SOCKET}"',
             "resumption": "true" if self.resumption else "false",
@@ -130,6 +138,12 @@ class Layout:
             # As long as `lifetime` in mods-available/dane_eap, or until an abandoned handshake is surely over.
             "session_max_age": "3600" if self.resumption else "120",
         }
+
+    def _threads_now(self) -> int:
+        try:
+            return server_limits.threads_of((self.raddb / "radiusd.conf").read_text(errors="replace")) or 0
+        except OSError:
+            return 0
 
 
 @dataclass
@@ -211,6 +225,7 @@ class Installer:
         """Write the files and enable them."""
         self._check_readable()
         values = self._layout.values()
+        self._make_folder(self._layout.raddb / "mods-config/dane", 0o750)
         for name in _RADDB_FILES:
             self._write(self._layout.raddb / name, render(_template(name), values), 0o640)
         self._make_folder(self._layout.config_dir, 0o750)
@@ -229,6 +244,8 @@ class Installer:
         if not self._layout.keep_default:
             for name in _DISPLACED:
                 self._displace(name)
+        if self._layout.threads:
+            self._raise_limits()
         self._manifest["options"] = self._layout.options()
         self._save_manifest()
         return self._report
@@ -251,6 +268,10 @@ class Installer:
             path = self._layout.raddb / name
             if not path.is_symlink() and not path.exists():
                 self._act(f"put back link {path}", lambda path=path, target=target: path.symlink_to(target))
+        self._put_limits_back()
+        folder = self._layout.raddb / "mods-config/dane"
+        if folder.is_dir() and all(str(path) in self._manifest["files"] for path in folder.iterdir()):
+            self._act(f"remove folder {folder}", folder.rmdir)
         if self._manifest_path.exists():
             self._act(f"remove {self._manifest_path}", self._manifest_path.unlink)
         return self._report
@@ -325,6 +346,50 @@ class Installer:
         self._manifest["displaced"][name] = os.readlink(path)
         self._report.notes.append(f"{path} is disabled: it would use the same ports (--keep-default leaves it)")
         self._act(f"disable {path}", path.unlink)
+
+    def _raise_limits(self) -> None:
+        """Requests that wait for the DNS need threads: see `server_limits`."""
+        path = self._layout.raddb / "radiusd.conf"
+        text, changes, missing = server_limits.raise_to(
+            path.read_text(encoding="utf-8", errors="surrogateescape"), server_limits.wanted(self._layout.threads)
+        )
+        known = self._manifest.setdefault("limits", {})
+        for key, change in changes.items():
+            # What it was before the first installation is what an uninstallation gives back.
+            old = known[key]["old"] if key in known else change.old
+            known[key] = {"old": old, "new": change.new}
+        if missing:
+            self._report.notes.append(f"{path} does not set {', '.join(missing)}; docs/operator.md says what is needed")
+        if changes:
+            said = ", ".join(f"{key} {change.old} -> {change.new}" for key, change in changes.items())
+            octets = text.encode("utf-8", "surrogateescape")
+            self._act(f"raise limits in {path}: {said}", lambda: self._rewrite(path, octets))
+
+    def _put_limits_back(self) -> None:
+        path = self._layout.raddb / "radiusd.conf"
+        changes = {
+            key: server_limits.Change(change["old"], change["new"])
+            for key, change in self._manifest.get("limits", {}).items()
+        }
+        if not changes or not path.exists():
+            return
+        before = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text, left = server_limits.put_back(before, changes)
+        for key in left:
+            self._report.notes.append(f"{path}: {key} was changed since it was installed; it is left as it is")
+        if text != before:
+            octets = text.encode("utf-8", "surrogateescape")
+            self._act(f"put limits in {path} back", lambda: self._rewrite(path, octets))
+
+    def _rewrite(self, path: Path, octets: bytes) -> None:
+        """Replace a file that is not ours: its owner and mode stay."""
+        status = path.stat()
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_bytes(octets)
+        temporary.chmod(stat.S_IMODE(status.st_mode))
+        if os.geteuid() == 0:
+            os.chown(temporary, status.st_uid, status.st_gid)
+        temporary.replace(path)
 
     def _save_manifest(self) -> None:
         if not self._dry_run:

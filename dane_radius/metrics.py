@@ -5,8 +5,8 @@ Label values come from closed sets; a device's name is never one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,7 +18,8 @@ from dane_radius.hint import HintResult
 from dane_radius.reasons import ReasonCode, Verdict
 
 if TYPE_CHECKING:
-    from dane_radius.cache import AnswerCache
+    from dane_radius.dns.lookups import Lookups
+    from dane_radius.waits import Waits
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -94,34 +95,68 @@ class Metrics:
         self._decisions[decision.reason, decision.monitored].inc()
         self._seconds.observe(seconds)
 
-    def watch_cache(self, cache: AnswerCache) -> None:
-        """Report a cache's counters at every scrape; nothing is counted twice on the path."""
-        self.registry.register(_CacheCollector(cache))
+    def watch(self, lookups: Lookups, waits: Waits[Any]) -> None:
+        """Report the counters of lookups and waits at every scrape; nothing is counted twice on the path."""
+        self.registry.register(_LookupCollector(lookups, waits))
 
 
-class _CacheCollector(Collector):
-    def __init__(self, cache: AnswerCache) -> None:
-        self._cache = cache
+class _LookupCollector(Collector):
+    def __init__(self, lookups: Lookups, waits: Waits[Any]) -> None:
+        self._lookups, self._waits = lookups, waits
 
     def collect(self) -> Iterable[Metric]:
-        counts = self._cache.counts
-        lookups = CounterMetricFamily(
+        counts, waits = self._lookups.counts, self._waits.counts
+        yield _counter(
+            "dane_radius_tlsa_answers",
+            "Questions about TLSA records that started no lookup. hit: cached; shared: with a lookup under way; "
+            "stale: expired, under stale_grace; overloaded: refused, because too much was under way.",
+            "result",
+            {"hit": counts.hits, "shared": counts.shared, "stale": counts.stale, "overloaded": counts.overloaded},
+        )
+        yield _counter(
             "dane_radius_tlsa_lookups",
-            "Lookups of TLSA records, by how they were answered.",
-            labels=["result"],
+            "Lookups of TLSA records that were started, by what asked for them.",
+            "cause",
+            {str(cause): count for cause, count in counts.started.items()},
         )
-        for label, value in (
-            ("hit", counts.hits),
-            ("miss", counts.misses),
-            ("shared", counts.shared),
-            ("refresh", counts.refreshes),
-            ("stale", counts.stale),
-            ("overloaded", counts.overloaded),
-        ):
-            lookups.add_metric([label], value)
-        yield lookups
+        yield _counter(
+            "dane_radius_dns_waits",
+            "Requests that had to wait for the DNS, by how the wait ended. refused: too many were waiting. cut_short: "
+            "without an answer, before its time. abandoned: FreeRADIUS gave the request up.",
+            "result",
+            {
+                "answered": waits.answered,
+                "timed_out": waits.timed_out,
+                "refused": waits.refused,
+                "cut_short": waits.cut_short,
+                "abandoned": waits.abandoned,
+            },
+        )
         yield CounterMetricFamily(
-            "dane_radius_cache_evictions", "Answers dropped because the cache was full.", value=counts.evictions
+            "dane_radius_dns_wait_seconds", "Time that requests have waited for the DNS, all together.", waits.seconds
         )
-        yield GaugeMetricFamily("dane_radius_cache_entries", "Names in the cache.", value=len(self._cache))
-        yield GaugeMetricFamily("dane_radius_dns_waiting", "Threads that wait for the DNS.", value=self._cache.waiting)
+        yield CounterMetricFamily(
+            "dane_radius_refreshes_dropped",
+            "Refreshes ahead of expiry that found no place; the next device waits for the DNS.",
+            counts.refreshes_dropped,
+        )
+        cache = self._lookups.cache
+        yield CounterMetricFamily(
+            "dane_radius_cache_evictions", "Answers dropped because the cache was full.", cache.evictions
+        )
+        yield GaugeMetricFamily("dane_radius_cache_entries", "Names in the cache.", len(cache))
+        yield GaugeMetricFamily("dane_radius_cache_bytes", "Memory that the cache takes, estimated.", cache.octets)
+        yield GaugeMetricFamily("dane_radius_dns_waiting", "Requests that wait for the DNS.", len(self._waits))
+        yield GaugeMetricFamily("dane_radius_dns_lookups_under_way", "Lookups under way.", self._lookups.under_way)
+        yield GaugeMetricFamily(
+            "dane_radius_slow_domains",
+            "Identity domains that leave their lookups unanswered.",
+            self._lookups.count_slow_domains(),
+        )
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family

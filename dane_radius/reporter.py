@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from dane_radius.decision import Decision
 from dane_radius.log import LogFile, Logger, decision_line, log_decision, request_fields
@@ -28,12 +29,19 @@ class DecisionReporter:
     """Takes decisions from any thread, and reports them from its own. Without `start`, `report` does it at once."""
 
     def __init__(
-        self, logger: Logger, metrics: Metrics, interval: float = 0.5, json_file: LogFile | None = None
+        self,
+        logger: Logger,
+        metrics: Metrics,
+        interval: float = 0.5,
+        json_file: LogFile | None = None,
+        after: Callable[[Decision], None] | None = None,
     ) -> None:
         """`interval`: seconds between two writes. The thread is not woken for a line: that costs more than the line.
 
-        `json_file`: where lines go at once, as JSON; None: through the logger, one by one.
+        `json_file`: where lines go at once, as JSON; None: through the logger, one by one. `after` is called with each
+        decision, too.
         """
+        self._after = after
         self._json_file = json_file
         self._interval = interval
         self._logger = logger
@@ -79,6 +87,8 @@ class DecisionReporter:
             at, decision, seconds, facts, outer_identity = self._waiting.popleft()
             try:
                 self._metrics.count(decision, seconds)
+                if self._after is not None:
+                    self._after(decision)
                 request = request_fields(facts, outer_identity)
                 if self._json_file is None:
                     log_decision(self._logger, decision, at=at, seconds=seconds, request=request)

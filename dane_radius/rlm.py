@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import getopt
 import sys
-import threading
 import traceback
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from dane_radius.config import DEFAULT_CONFIG, ConfigError, load_config
 from dane_radius.decision import Decision
-from dane_radius.service import Service
+from dane_radius.service import NotYet, Service
 from policy import PolicyError, RequestFacts
 from policy.matching import ssid_of
 
@@ -37,9 +36,10 @@ Pairs = tuple[tuple[str, str], ...]
 Update = dict[str, tuple[tuple[str, str, str], ...]]
 
 _ACCEPT = (("Auth-Type", ":=", "Accept"),)
+# What the check server is to wait for, and brings back when it calls again: sites-available/dane-check.
+_WAIT = "Tmp-String-9"
 
 _service: Service | None = None
-_start_lock = threading.Lock()
 
 
 def _radlog(level: int, message: str) -> None:
@@ -109,16 +109,25 @@ def detach(_: Any) -> int:
     return RLM_MODULE_OK
 
 
-def authorize(lists: Any) -> int:
-    """The outer server, on the EAP identity: make sure that the trust anchor that it will need is looked for.
+def authorize(lists: Any) -> int | tuple[int, Update]:
+    """The outer server, on the EAP identity: begin to look for the records and the trust anchor that it will need.
 
-    Decides nothing: the identity is unauthenticated (RFC 9190 section 5.6).
+    Decides nothing: the identity is unauthenticated (RFC 9190 section 5.6). *updated* says that the handshake had
+    better wait for the anchor, as `authenticate` does with *noop*.
     """
     try:
         service = _service
-        identity = _pairs(lists, "request").get("User-Name")
-        if service is not None and identity:
-            service.hint(identity)
+        if service is None:
+            return RLM_MODULE_NOOP
+        wait = _pairs(lists, "config").get(_WAIT)
+        if wait is not None:
+            service.identity_again(wait)
+            return RLM_MODULE_NOOP
+        pairs = _pairs(lists, "request")
+        identity = pairs.get("User-Name")
+        not_yet = service.identity(identity, request_facts(pairs)) if identity else None
+        if not_yet is not None:
+            return RLM_MODULE_UPDATED, {"config": ((_WAIT, ":=", not_yet.wait),)}
     except Exception:
         _radlog(_L_ERR, traceback.format_exc())
     return RLM_MODULE_NOOP
@@ -145,6 +154,7 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
     """The check server, once per handshake: decide about the client certificate.
 
     An accept sets `config:Auth-Type := Accept` and the reply. A reject says why in `request:Module-Failure-Message`.
+    *noop* says "not yet": the server waits for what `config:Tmp-String-9` names, and calls again with it.
     """
     try:
         service = _service
@@ -152,10 +162,17 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
             _radlog(_L_ERR, "called before it was instantiated")
             return RLM_MODULE_REJECT
         pairs = _pairs(lists, "request")
-        request = request_facts(pairs)
         session = pairs.get("TLS-Cache-Filename", "")
-        decision = service.check(session, request, pairs.get("User-Name"), pairs.get("Cached-Session-Policy"))
-        return to_result(decision, service.to_store(decision, session))
+        wait = _pairs(lists, "config").get(_WAIT)
+        if wait is not None:
+            outcome: Decision | NotYet = service.resume(wait)
+        else:
+            outcome = service.check(
+                session, request_facts(pairs), pairs.get("User-Name"), pairs.get("Cached-Session-Policy")
+            )
+        if isinstance(outcome, NotYet):
+            return RLM_MODULE_NOOP, {"config": ((_WAIT, ":=", outcome.wait),)}
+        return to_result(outcome, service.to_store(outcome, session))
     except Exception:
         _radlog(_L_ERR, traceback.format_exc())
         return RLM_MODULE_REJECT

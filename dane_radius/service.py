@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -19,29 +20,53 @@ from prometheus_client import start_http_server
 
 from dane_radius import __version__
 from dane_radius.anchors import Anchor, AnchorDirectory
-from dane_radius.cache import AnswerCache
+from dane_radius.answers import Answer, Unavailable
 from dane_radius.certificate import parse_leaf
 from dane_radius.config import Config, ConfigError, read_cui_key
 from dane_radius.control import ControlServer
 from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse, returning
-from dane_radius.hint import Hinter, HintResult
-from dane_radius.log import Logger, open_log
-from dane_radius.lookups import Lookups, WaitBudget
+from dane_radius.dns.domains import Domain
+from dane_radius.dns.lookups import Cause, Lookups
+from dane_radius.hint import HINT_SLACK_SECONDS, Hinter, HintResult, claimed_name
+from dane_radius.limits import RateLimiter
+from dane_radius.log import open_log
 from dane_radius.metrics import Metrics
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.reporter import DecisionReporter
 from dane_radius.session_file import make_session_directory, read_resumed, read_session_file, to_store
+from dane_radius.waits import HintUnderWay, Wait, Waits
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
 _SWEEP_EVERY = 10
 # Handshakes between their last challenge and their decision; an abandoned one leaves its entry to be pushed out.
 _MAX_LOOKED_AHEAD = 4096
+# A device whose session ends is expected back then: its records are looked up so many seconds before.
+_EXPECTED_AHEAD_SECONDS = 2.0
 
 # A device that comes back presents the same certificate, at the same place mostly: what follows from that is kept.
 _parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
 _prepare = lru_cache(maxsize=8192)(prepare)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The DNS is being asked. `wait` says what to wait for: see `dane_radius.waits`."""
+
+    wait: str
+
+
+@dataclass(slots=True)
+class _Undecided:
+    """What an authentication has said so far: enough to decide once the DNS has answered."""
+
+    session_path: str
+    request: RequestFacts
+    outer_identity: str | None
+    stored: str | None
+    began: float
+    prepared: Prepared | None = None
 
 
 class Service:
@@ -55,13 +80,16 @@ class Service:
         self.metrics = Metrics()
         self.policies = PolicyStore(config.policy, self._policy_changed)
         self.cui_key = read_cui_key(config.cui_key_file) if config.cui_key_file else None
-        self.cache = AnswerCache(config.resolver.build(), config.cache.limits())
-        self.waits = WaitBudget(config.cache.wait_share, config.resolver.timeout)
         self.lookups = Lookups(
-            self.cache, self.waits, workers=config.cache.max_waiting, patience=config.resolver.timeout
+            config.resolver.build(), config.cache.limits(), config.cache.wait_limits(config.resolver)
         )
+        self.waits: Waits[_Undecided] = Waits(self.lookups, config.resolver.timeout)
+        self.hint_waits: Waits[str] = Waits(self.lookups, 0.0)
+        # Requests that wait for hints are counted like those that wait for a domain.
+        self._hinted = Domain("(hints)")
+        self._early = RateLimiter(config.cache.early_rate, config.cache.early_rate_per_nas)
         self._looked_ahead: OrderedDict[str, Prepared] = OrderedDict()
-        self.metrics.watch_cache(self.cache)
+        self.metrics.watch(self.lookups, self.waits)
         self.anchors = AnchorDirectory(config.anchors)
         hint = config.hint
         self.hinter = Hinter(hint.socket, hint.limits(), self.anchors.holds) if hint.socket else None
@@ -72,7 +100,9 @@ class Service:
         except OSError as error:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
         json_file = self._log_file if config.log.format == "json" else None
-        self.reporter = DecisionReporter(self.log, self.metrics, config.log.interval, json_file)
+        self.reporter = DecisionReporter(
+            self.log, self.metrics, config.log.interval, json_file, after=self._expect_back
+        )
         self._control: ControlServer | None = None
         self._stop = threading.Event()
         self._housekeeper: threading.Thread | None = None
@@ -104,7 +134,7 @@ class Service:
         if not self.config.session.resumption:
             # Whatever lies there is from a server that was killed: TLS secrets that nobody can use any more.
             self.metrics.sessions_swept.inc(sweep_sessions(self.config.session.directory, -1))
-        self.cache.start()
+        self.lookups.start()
         self.reporter.start()
         self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)
         self._housekeeper.start()
@@ -116,7 +146,8 @@ class Service:
         if self._housekeeper is not None:
             self._housekeeper.join(timeout=5)
         self.lookups.stop()
-        self.cache.stop()
+        self.waits.close()
+        self.hint_waits.close()
         if self._control is not None:
             self._control.stop()
         self.reporter.stop()
@@ -130,7 +161,7 @@ class Service:
             self._looked_ahead[session_path] = prepared
             if len(self._looked_ahead) > _MAX_LOOKED_AHEAD:
                 self._looked_ahead.popitem(last=False)
-            self.lookups.prefetch(prepared.name)
+            self.lookups.start_lookup(prepared.name, Cause.CERTIFICATE)
 
     def to_store(self, decision: Decision, session_path: str) -> str | None:
         """What an accepted session must keep for its resumption; None where none is allowed, or none is new."""
@@ -162,11 +193,11 @@ class Service:
         request: RequestFacts,
         outer_identity: str | None = None,
         stored: str | None = None,
-    ) -> Decision:
-        """Decide about the client certificate of a finished handshake. Never raises.
+    ) -> Decision | NotYet:
+        """Decide about the client certificate of a finished handshake. Never raises, and never waits.
 
         `session_path` is FreeRADIUS's TLS-Cache-Filename. `outer_identity` is the User-Name, for the log. `stored` is
-        what a resumed session kept (see `to_store`).
+        what a resumed session kept (see `to_store`). `NotYet` while the DNS is being asked: `resume` goes on.
         """
         began = time.perf_counter()
         if not self._asked_to_hint:
@@ -174,27 +205,75 @@ class Service:
             self.log.warning(
                 "hint.socket is set, but the site does not ask for hints: run `dane-radius install --hint-socket ...`"
             )
+        undecided = _Undecided(session_path, request, outer_identity, stored, began)
         try:
-            decision = self._decide(session_path, request, stored)
-            if stored is not None:
-                decision = decision._replace(evidence=decision.evidence._replace(resumed=True))
+            outcome = self._decide(undecided)
         except Exception as error:
-            # Whatever it is, it must end in a reject with its reason, not in a traceback without one.
-            decision = Decision(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
-            self.log.exception("internal error")
-        seconds = time.perf_counter() - began
-        self.reporter.report(decision, seconds, request, outer_identity)
+            outcome = self._internal_error(error)
+        return outcome if isinstance(outcome, NotYet) else self._report(undecided, outcome)
+
+    def resume(self, wait: str) -> Decision:
+        """Decide after a wait, `wait` being the text of the `NotYet`. Never raises, and never waits."""
+        found = self.waits.leave(wait)
+        if found is None:
+            # Given up by FreeRADIUS for longer than a wait can take.
+            undecided = _Undecided("", RequestFacts(), None, None, time.perf_counter())
+            return self._report(
+                undecided,
+                Decision(Verdict.REJECT, ReasonCode.DNS_UNAVAILABLE, "the wait for the DNS was over long ago"),
+            )
+        undecided = found.subject
+        try:
+            decision = self._decide_again(undecided, self.waits.answer(found))
+        except Exception as error:
+            decision = self._internal_error(error)
+        return self._report(undecided, decision)
+
+    def _internal_error(self, error: Exception) -> Decision:
+        # Whatever it is, it must end in a reject with its reason, not in a traceback without one.
+        self.log.exception("internal error")
+        return Decision(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+
+    def _report(self, undecided: _Undecided, decision: Decision) -> Decision:
+        if undecided.stored is not None and decision.reason is not ReasonCode.INTERNAL_ERROR:
+            decision = decision._replace(evidence=decision.evidence._replace(resumed=True))
+        seconds = time.perf_counter() - undecided.began
+        self.reporter.report(decision, seconds, undecided.request, undecided.outer_identity)
         return decision
 
-    def _decide(self, session_path: str, request: RequestFacts, stored: str | None) -> Decision:
+    def _decide(self, undecided: _Undecided) -> Decision | NotYet:
         policy = self.policies.current
         try:
-            prepared = self._prepare(session_path, request, policy, stored)
+            prepared = self._prepare(undecided.session_path, undecided.request, policy, undecided.stored)
         except Refused as refusal:
             return refuse(refusal, policy)
         if isinstance(prepared, Decision):
             return prepared
-        answer, cached = self.lookups.lookup(prepared.name)
+        answer = self.lookups.find(prepared.name)
+        if answer is not None:
+            return self._conclude(prepared, answer, cached=True)
+        undecided.prepared = prepared
+        outcome = self.waits.enter(prepared.name, undecided)
+        if isinstance(outcome, Wait):
+            return NotYet(outcome.text)
+        return self._conclude(prepared, outcome, cached=False)
+
+    def _decide_again(self, undecided: _Undecided, answer: Answer) -> Decision:
+        """The decision after a wait, by the policy that is in force by now."""
+        prepared = undecided.prepared
+        assert prepared is not None
+        policy = self.policies.current
+        if prepared.policy is not policy:
+            name = prepared.name
+            again = _prepare(prepared.leaf, policy, undecided.request)
+            if isinstance(again, Decision):
+                return again
+            prepared = again
+            if prepared.name != name:
+                answer = self.lookups.find(prepared.name) or Unavailable("the policy changed while the DNS was asked")
+        return self._conclude(prepared, answer, cached=False)
+
+    def _conclude(self, prepared: Prepared, answer: Answer, *, cached: bool) -> Decision:
         seconds = self._clock()
         decision = returning(prepared, answer, seconds, cached=cached, cui_key=self.cui_key)
         if decision is not None:
@@ -208,15 +287,61 @@ class Service:
         self.anchors.refresh()
         return self.anchors.for_name(name)
 
-    def hint(self, identity: str) -> None:
-        """Tell trust-sync about an EAP identity whose anchor is not held. Decides nothing."""
-        if self.hinter is None:
+    def identity(self, identity: str, request: RequestFacts) -> NotYet | None:
+        """Begin to look for what an EAP identity will need: its records, and its trust anchor. Decides nothing.
+
+        `NotYet` when the handshake should wait for the anchor: `identity_again` goes on.
+        """
+        self._look_early(identity, request)
+        return self._hint(identity)
+
+    def _look_early(self, identity: str, request: RequestFacts) -> None:
+        name = claimed_name(identity)
+        if name is None or not self.policies.current.could_grant(name):
             return
+        nas = request.nas_identifier or request.nas_address or ""
+        if not self.lookups.holds(name) and self._early.allow(nas, time.monotonic()):
+            self.lookups.start_lookup(name, Cause.IDENTITY)
+
+    def _hint(self, identity: str) -> NotYet | None:
+        if self.hinter is None:
+            return None
         self._asked_to_hint = True
-        result = self.hinter.hint(identity, self.policies.current)
-        self.metrics.hints.labels(result).inc()
-        if result in (HintResult.FOUND, HintResult.KNOWN):
+        chosen = self.hinter.choose(identity, self.policies.current)
+        if isinstance(chosen, HintResult):
+            self.metrics.hints.labels(chosen).inc()
+            return None
+        hint = HintUnderWay(self._hinted)
+        if not self.lookups.submit(self._send_hint(self.hinter, chosen, hint)):
+            return None
+        wait = self.hint_waits.enter_for_hint(
+            hint, chosen, self.hinter.limits.wait + HINT_SLACK_SECONDS, self.lookups.wait_limits.places_of_slow
+        )
+        return NotYet(wait.text) if wait is not None else None
+
+    async def _send_hint(self, hinter: Hinter, name: str, hint: HintUnderWay) -> None:
+        result = HintResult.UNAVAILABLE
+        try:
+            result = await hinter.send(name)
+        finally:
+            self.metrics.hints.labels(result).inc()
+            with self.lookups.lock:
+                hint.answer = result
+                for wake in hint.to_wake:
+                    wake()
+
+    def identity_again(self, wait: str) -> None:
+        """Go on after a wait for an anchor: it may be there by now."""
+        if self.hint_waits.leave(wait) is not None:
             self.anchors.refresh()
+
+    def _expect_back(self, decision: Decision) -> None:
+        """A device whose session ends comes back then, and no cache may hold its records any more. Off the path."""
+        if not decision.accepted or decision.name is None:
+            return
+        for attribute, _, value in decision.attributes:
+            if attribute == "Session-Timeout":
+                self.lookups.expect(decision.name, int(value) - _EXPECTED_AHEAD_SECONDS)
 
     def _policy_changed(self, outcome: Policy | PolicyError) -> None:
         if isinstance(outcome, PolicyError):
@@ -241,6 +366,8 @@ class Service:
     def _tidy(self, *, sweep: bool) -> None:
         self.policies.refresh()
         self.anchors.refresh()
+        self.waits.sweep()
+        self.hint_waits.sweep()
         self.metrics.anchors.set(len(self.anchors))
         if self.anchors.last_error != self._anchor_error:
             self._anchor_error = self.anchors.last_error
@@ -282,7 +409,7 @@ class Service:
         """What is in force, for `dane-radius status`."""
         policy = self.policies.current
         error = self.policies.last_error
-        counts = self.cache.counts
+        lookups = self.lookups
         return {
             "version": __version__,
             "started": self.started.isoformat(timespec="seconds"),
@@ -295,11 +422,13 @@ class Service:
             },
             "resolver": str(self.config.resolver.build()),
             "anchors": {"count": len(self.anchors), "error": self.anchors.last_error},
-            "cache": {
-                "names": len(self.cache),
-                "hits": counts.hits,
-                "misses": counts.misses,
-                "waiting": self.cache.waiting,
+            "cache": {"names": len(lookups.cache), "octets": lookups.cache.octets, "hits": lookups.counts.hits},
+            "lookups": {
+                "under_way": lookups.under_way,
+                "started": sum(lookups.counts.started.values()),
+                "waiting": len(self.waits),
+                "may_wait": lookups.wait_limits.places,
+                "slow_domains": lookups.slow_domains(),
             },
         }
 
@@ -326,10 +455,3 @@ def sweep_sessions(directory: str, max_age: float) -> int:
         except OSError:
             continue
     return removed
-
-
-def make_logger_for_errors() -> Logger:
-    """A logger to stderr, for what goes wrong before the configured log can be opened."""
-    from dane_radius.config import LogConfig
-
-    return open_log(LogConfig(destination="stderr", format="text"))[0]

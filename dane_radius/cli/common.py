@@ -12,8 +12,8 @@ import click
 from dane_radius.anchors import AnchorError, pem_to_der
 from dane_radius.certificate import MAX_CERTIFICATE_OCTETS
 from dane_radius.config import DEFAULT_CONFIG, Config, ConfigError, check_config, load_config
+from dane_radius.dns.resolver import Resolver
 from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.resolver import Resolver
 
 REFUSED, USAGE = 1, 2
 _PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"

@@ -49,6 +49,12 @@ def _option(name: str, text: str, kind: Any = Path, *, standard: object = None) 
     click.Choice(["none", "sqlite"]),
     standard=_DEFAULTS.accounting,
 )
+@_option(
+    "--threads",
+    "Worker threads that radiusd.conf must allow, since requests that wait for the DNS occupy them; 0: leave it alone.",
+    click.IntRange(0, 4096),
+    standard=_DEFAULTS.threads,
+)
 @click.option("--check/--no-check", "check", default=True, help="Let the server check its configuration afterwards.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed and put back what it displaced.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")

@@ -15,7 +15,7 @@ from dane_radius.certificate import candidate_names, parse_leaf
 from dane_radius.chain import verify_paths
 from dane_radius.config import check_config
 from dane_radius.control import ControlServer
-from dane_radius.dns_wire import WireError, decode_name, decode_response, encode_name, interpret
+from dane_radius.dns.wire import WireError, decode_name, decode_response, encode_name, interpret
 from dane_radius.names import identity_domain, is_within, normalize
 from dane_radius.reasons import Refused
 from dane_radius.service import Service

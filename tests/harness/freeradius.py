@@ -120,6 +120,7 @@ class FreeRadius:
             accounting=self.accounting,
             accounting_db=self.accounting_db,
             resumption=self.resumption,
+            threads=0 if self.threads else Layout.threads,
         )
 
     def prepare(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dane_radius.answers import Absence, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.resolver import LoopbackResolver, TlsResolver
+from dane_radius.dns.resolver import LoopbackResolver, TlsResolver
 from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import FreeRadius
 from tests.harness.knot import Knot, Zone

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dane_radius.config import Config, ConfigError, check_config, load_config, read_cui_key
-from dane_radius.resolver import LoopbackResolver, TlsResolver
+from dane_radius.dns.resolver import LoopbackResolver, TlsResolver
 
 
 def section(name: str, **values: Any) -> dict[str, Any]:

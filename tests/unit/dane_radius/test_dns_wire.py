@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.dns_wire import (
+from dane_radius.dns.wire import (
     RCODE_NAMES,
     Truncated,
     WireError,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dane_radius.dns_wire import decode_name, encode_name
+from dane_radius.dns.wire import decode_name, encode_name
 from dane_radius.names import authority_host, identity_domain, is_within, normalize
 from dane_radius.reasons import ReasonCode, Refused
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from dane_radius.answers import Secure, Unavailable
-from dane_radius.resolver import LoopbackResolver, TlsResolver, check_loopback
+from dane_radius.dns.resolver import LoopbackResolver, TlsResolver, check_loopback
 from tests.harness.process import free_port
 from tests.unit.dane_radius.test_dns_wire import AD, GOOD_RECORD, NAME, QR, TC, cname, message, tlsa
 

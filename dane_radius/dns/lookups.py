@@ -1,0 +1,361 @@
+"""The lookup engine: one event loop in a thread of its own asks the DNS for everybody.
+
+FreeRADIUS's threads call `find` for what is known, and `start_lookup` for what is not: neither waits. One lookup serves
+all who ask for a name (single flight); whoever needs its answer is woken when it is there. A refresh ahead of expiry is
+a lookup like the others, at a bounded rate and in turns between domains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from dane_radius.answers import Answer, Unavailable
+from dane_radius.dns.cache import AnswerCache, CacheLimits
+from dane_radius.dns.domains import Domain, Domains, WaitLimits
+from dane_radius.dns.resolver import Client, Resolver
+from dane_radius.names import identity_domain, is_within
+
+# Lookups under way in all. One takes about 3 KiB, and Unbound works on some thousand at a time.
+MAX_LOOKUPS = 4096
+# Lookups that an identity alone may have under way: anybody can claim one.
+MAX_UNPROVEN_LOOKUPS = 2048
+# Refreshes under way at once, and names that wait for their turn.
+_REFRESHES_AT_ONCE = 64
+_MAX_REFRESHES_QUEUED = 10_000
+_MAX_EXPECTED = 100_000
+_HOUSEKEEPING_SECONDS = 0.5
+# How often a lookup is repeated because its name was flushed meanwhile.
+_MAX_ASKED_AGAIN = 8
+# An answer that lasts so much longer than the next housekeeping needs no early refresh. Seconds.
+_LASTS_SECONDS = 5.0
+
+
+class Cause(StrEnum):
+    """Why a lookup is started."""
+
+    DECISION = "decision"
+    CERTIFICATE = "certificate"
+    IDENTITY = "identity"
+    REFRESH = "refresh"
+    SESSION_END = "session_end"
+
+
+@dataclass(eq=False, slots=True)
+class Lookup:
+    """A lookup under way or done. `answer` is set once, and then every callable in `to_wake` is called."""
+
+    name: str
+    domain: Domain
+    cause: Cause
+    answer: Answer | None = None
+    to_wake: list[Callable[[], None]] = field(default_factory=list)
+    # The name was flushed meanwhile: what comes may have been said before the change, so the DNS is asked again.
+    asked_too_early: bool = False
+
+
+@dataclass(slots=True)
+class LookupCounts:
+    """Since the start; for metrics."""
+
+    hits: int = 0
+    stale: int = 0
+    shared: int = 0
+    overloaded: int = 0
+    started: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
+    # Refreshes that found no place: the entry expires, and the next device asks.
+    refreshes_dropped: int = 0
+
+
+class Lookups:
+    """The cache and the engine behind it. Thread-safe; only `stop` waits."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        cache: CacheLimits | None = None,
+        waits: WaitLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """No thread runs until `start`."""
+        self._resolver = resolver
+        self._clock = clock
+        # Guards everything below. Held for moments only, never across I/O.
+        self.lock = threading.Lock()
+        self.cache = AnswerCache(cache, self._refresh_soon)
+        self.wait_limits = waits or WaitLimits()
+        self.domains = Domains(self.wait_limits)
+        self.counts = LookupCounts()
+        self._under_way: dict[str, Lookup] = {}
+        self._unproven = 0
+        self._fresh: deque[Lookup] = deque()
+        self._refreshing = 0
+        # In turns between domains: the first domain's first name is next.
+        self._refresh_queue: OrderedDict[str, OrderedDict[str, Cause]] = OrderedDict()
+        self._refreshes_queued = 0
+        self._expected: list[tuple[float, str]] = []
+        self._expected_at: dict[str, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._client: Client | None = None
+
+    # --- for the server's threads ------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> Answer | None:
+        """The answer held for a normalized name, its `ttl` being what is left of it; None when there is none."""
+        with self.lock:
+            answer = self.cache.get(name, self._clock())
+            if answer is not None:
+                self.counts.hits += 1
+            return answer
+
+    def holds(self, name: str) -> bool:
+        """Whether the DNS need not be asked about `name` now. Is no use of the answer."""
+        with self.lock:
+            return self.cache.left(name, self._clock()) > 0
+
+    def start_lookup(self, name: str, cause: Cause) -> Lookup | Answer:
+        """The lookup of `name`, started unless it is under way; or an answer, where the DNS is not asked."""
+        with self.lock:
+            now = self._clock()
+            answer = self.cache.get(name, now)
+            if answer is not None:
+                return answer
+            return self._start(name, cause, now)
+
+    def instead(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
+        """What to go by without an answer: a stale one if that is allowed, else why there is none."""
+        with self.lock:
+            return self._instead(name, why, overloaded=overloaded)
+
+    def _instead(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
+        stale = self.cache.stale(name, self._clock())
+        if stale is not None:
+            self.counts.stale += 1
+            return stale
+        if overloaded:
+            self.counts.overloaded += 1
+        return Unavailable(why, overloaded=overloaded)
+
+    def _start(self, name: str, cause: Cause, now: float) -> Lookup | Answer:
+        lookup = self._under_way.get(name)
+        if lookup is not None:
+            self.counts.shared += 1
+            return lookup
+        loop = self._loop
+        if loop is None:
+            return self._instead(name, "lookups are not running")
+        domain = self.domains.of(identity_domain(name))
+        if len(self._under_way) >= MAX_LOOKUPS or (cause is Cause.IDENTITY and self._unproven >= MAX_UNPROVEN_LOOKUPS):
+            return self._instead(name, f"{len(self._under_way)} lookups are under way, as many as may", overloaded=True)
+        if not self.domains.may_start(domain, now):
+            return self._instead(name, f"{domain.name} does not answer; {len(domain.under_way)} lookups are under way")
+        lookup = Lookup(name, domain, cause)
+        self._under_way[name] = lookup
+        self.domains.started(domain, lookup, now)
+        self.counts.started[cause] += 1
+        self._unproven += cause is Cause.IDENTITY
+        self._fresh.append(lookup)
+        if len(self._fresh) == 1:
+            loop.call_soon_threadsafe(self._launch)
+        return lookup
+
+    def expect(self, name: str, after: float) -> None:
+        """A device of this name is expected back in `after` seconds: have the answer by then."""
+        with self.lock:
+            if len(self._expected) >= _MAX_EXPECTED:
+                return
+            at = self._clock() + after
+            self._expected_at[name] = at
+            heapq.heappush(self._expected, (at, name))
+
+    def submit(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run something short in the engine's event loop. Returns whether it is running; it must not raise."""
+        loop = self._loop
+        if loop is None:
+            work.close()
+            return False
+        asyncio.run_coroutine_threadsafe(work, loop)
+        return True
+
+    def flush(self, name: str | None = None, *, below: bool = False) -> int:
+        """Forget `name` (`below`: and every name under it), or everything; returns how many answers went.
+
+        A lookup that is under way is asked again, for those who wait for it, too: it may have been answered before the
+        change that the flush is for.
+        """
+        with self.lock:
+            for lookup in self._under_way.values():
+                if name is None or lookup.name == name or (below and is_within(lookup.name, name)):
+                    lookup.asked_too_early = True
+            return self.cache.flush(name, below=below)
+
+    @property
+    def under_way(self) -> int:
+        """Lookups under way."""
+        return len(self._under_way)
+
+    def count_slow_domains(self) -> int:
+        """How many domains leave their lookups unanswered."""
+        with self.lock:
+            return len(self.domains.slow(self._clock()))
+
+    def slow_domains(self, at_most: int = 20) -> list[dict[str, object]]:
+        """The domains that leave their lookups unanswered, with how many lookups and requests wait for each."""
+        with self.lock:
+            slow = self.domains.slow(self._clock())
+        slow.sort(key=lambda domain: -domain.waiting)
+        return [
+            {"domain": domain.name, "lookups": len(domain.under_way), "waiting": domain.waiting}
+            for domain in slow[:at_most]
+        ]
+
+    # --- refresh ahead, in turns between domains ---------------------------------------------------------------------
+
+    def _refresh_soon(self, name: str, cause: Cause = Cause.REFRESH) -> None:
+        """Called under the lock."""
+        domain = identity_domain(name)
+        if self._loop is None or self._refreshes_queued >= _MAX_REFRESHES_QUEUED:
+            self.counts.refreshes_dropped += 1
+            return
+        names = self._refresh_queue.setdefault(domain, OrderedDict())
+        if name not in names:
+            names[name] = cause
+            self._refreshes_queued += 1
+        if self._refreshing < _REFRESHES_AT_ONCE:
+            self._start_refreshes(self._clock())
+
+    def _start_refreshes(self, now: float) -> None:
+        """Called under the lock."""
+        while self._refresh_queue and self._refreshing < _REFRESHES_AT_ONCE:
+            domain, names = self._refresh_queue.popitem(last=False)
+            name, cause = names.popitem(last=False)
+            self._refreshes_queued -= 1
+            if names:
+                self._refresh_queue[domain] = names
+            if name in self._under_way:
+                continue
+            started = self._start(name, cause, now)
+            if isinstance(started, Lookup):
+                self._refreshing += 1
+            else:
+                self.counts.refreshes_dropped += 1
+
+    # --- the engine's own thread -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="dns-lookups", daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def stop(self) -> None:
+        """End the thread. Lookups under way end as unavailable."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        with self.lock:
+            self._loop = None
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=10)
+
+    def _run(self, ready: threading.Event) -> None:
+        loop = asyncio.new_event_loop()
+        self._client = self._resolver.open()
+        self._loop = loop
+        loop.call_soon(self._keep_house)
+        loop.call_soon(ready.set)
+        try:
+            loop.run_forever()
+            loop.run_until_complete(self._end())
+        finally:
+            loop.close()
+
+    async def _end(self) -> None:
+        self._launch()
+        # Every task gets as far as its first wait, so that each ends by waking whoever waits for it.
+        await asyncio.sleep(0)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+    def _launch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            with self.lock:
+                if not self._fresh:
+                    return
+                fresh, self._fresh = self._fresh, deque()
+            for lookup in fresh:
+                task = loop.create_task(self._ask(lookup))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, lookup: Lookup) -> None:
+        answer: Answer = Unavailable("the lookup was ended")
+        try:
+            answer = await self._answer(lookup)
+        except Exception as error:
+            # A client promises not to raise. If one does, nobody may be let in, or be left waiting.
+            answer = Unavailable(f"the lookup failed: {type(error).__name__}: {error}")
+        finally:
+            with self.lock:
+                self._end_lookup(lookup, answer)
+                # Under the lock: a waiter that leaves takes its own callable out, and must not be called after that.
+                for wake in lookup.to_wake:
+                    wake()
+
+    async def _answer(self, lookup: Lookup) -> Answer:
+        assert self._client is not None
+        for _ in range(_MAX_ASKED_AGAIN):
+            lookup.asked_too_early = False
+            answer = await self._client.lookup(lookup.name)
+            if not lookup.asked_too_early:
+                return answer
+        return Unavailable(f"{lookup.name} was flushed {_MAX_ASKED_AGAIN} times while it was looked up")
+
+    def _end_lookup(self, lookup: Lookup, answer: Answer) -> None:
+        """Called under the lock."""
+        now = self._clock()
+        if lookup.asked_too_early and not isinstance(answer, Unavailable):
+            # Flushed between the answer and this lock.
+            answer = Unavailable(f"{lookup.name} was flushed while it was looked up")
+        lookup.answer = answer
+        del self._under_way[lookup.name]
+        self._unproven -= lookup.cause is Cause.IDENTITY
+        self.domains.ended(lookup.domain, lookup, now, answered=not isinstance(answer, Unavailable))
+        self.cache.keep(lookup.name, answer, now)
+        if lookup.cause in (Cause.REFRESH, Cause.SESSION_END):
+            self._refreshing -= 1
+            self._start_refreshes(now)
+
+    def _keep_house(self) -> None:
+        loop = asyncio.get_running_loop()
+        with self.lock:
+            if self._loop is None:
+                return
+            now = self._clock()
+            self._start_expected(now)
+            self.cache.sweep(now)
+        loop.call_later(_HOUSEKEEPING_SECONDS, self._keep_house)
+
+    def _start_expected(self, now: float) -> None:
+        """Called under the lock."""
+        while self._expected and self._expected[0][0] <= now:
+            at, name = heapq.heappop(self._expected)
+            # An entry that a later one for the same name has replaced is passed over.
+            if self._expected_at.get(name) == at:
+                del self._expected_at[name]
+                if self.cache.left(name, now) < _LASTS_SECONDS:
+                    self._refresh_soon(name, Cause.SESSION_END)

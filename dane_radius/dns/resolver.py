@@ -1,0 +1,124 @@
+"""Where TLSA records are looked up: what makes a resolver trustworthy, and how one is asked.
+
+The AD flag means something only over a path that nobody can write to: loopback, or DNS over TLS to a resolver that is
+authenticated (RFC 6698 section 8.3; RFC 7671 section 10.1). Plain DNS to any other address is a configuration error.
+
+A resolver here is a description. `open` gives a client that asks thousands of questions at once from an event loop;
+`lookup` asks one question from a program that has no event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from typing import Protocol
+
+from dane_radius.answers import Answer
+from dane_radius.dns.stream import StreamClient
+from dane_radius.dns.udp import UdpClient
+
+# A reply that Unbound would send more than 1.9 s after its query (discard-timeout) is never sent.
+DEFAULT_TIMEOUT_SECONDS = 1.5
+DEFAULT_RETRANSMIT_SECONDS = 0.2
+
+
+class Client(Protocol):
+    """Asks one resolver, from one event loop."""
+
+    async def lookup(self, name: str) -> Answer:
+        """The TLSA RRset of a normalized name, in bounded time. Never raises: what goes wrong is an answer, too."""
+
+    async def close(self) -> None:
+        """Close every socket. Lookups under way end as unavailable."""
+
+
+class Resolver(Protocol):
+    """A validating resolver, as configured."""
+
+    def open(self) -> Client:
+        """A client for the running event loop. Opens no socket before the first lookup."""
+
+    def lookup(self, name: str) -> Answer:
+        """The TLSA RRset of a normalized name, asked once. Blocks, in bounded time. Never raises."""
+
+
+def check_loopback(address: str) -> None:
+    """Raises ValueError unless `address` is a loopback address."""
+    try:
+        loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError as error:
+        raise ValueError(f"{address!r} is not an IP address") from error
+    if not loopback:
+        raise ValueError(
+            f"plain DNS to {address} could be forged on the way; a loopback address or DNS over TLS is expected"
+        )
+
+
+class _AskedOnce:
+    """`lookup` on top of `open`."""
+
+    def open(self) -> Client:
+        raise NotImplementedError
+
+    def lookup(self, name: str) -> Answer:
+        """As `Client.lookup`, from a program without an event loop."""
+        return asyncio.run(self._lookup(name))
+
+    async def _lookup(self, name: str) -> Answer:
+        client = self.open()
+        try:
+            return await client.lookup(name)
+        finally:
+            await client.close()
+
+
+@dataclass(frozen=True)
+class LoopbackResolver(_AskedOnce):
+    """A validating resolver on this host: UDP with retransmission, TCP when the answer is truncated.
+
+    `timeout`: seconds that one lookup may take in all. `retransmit`: seconds after which the question is sent again;
+    doubled each time.
+    """
+
+    address: str = "127.0.0.1"
+    port: int = 53
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+    retransmit: float = DEFAULT_RETRANSMIT_SECONDS
+
+    def __post_init__(self) -> None:
+        check_loopback(self.address)
+
+    def open(self) -> Client:
+        """A client over UDP sockets that all lookups share."""
+        return UdpClient(self.address, self.port, str(self), timeout=self.timeout, retransmit=self.retransmit)
+
+    def __str__(self) -> str:
+        return f"resolver {self.address} port {self.port}"
+
+
+@dataclass(frozen=True)
+class TlsResolver(_AskedOnce):
+    """A validating resolver elsewhere, over DNS over TLS (RFC 7858), authenticated by name.
+
+    `server_name` is checked against the certificate, whose CA is in `ca_file` (None: the system's trust store). A
+    server that fails authentication gives `Unavailable`, never an answer.
+    """
+
+    address: str
+    server_name: str
+    port: int = 853
+    ca_file: str | None = None
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+
+    def open(self) -> Client:
+        """A client over TLS connections that all lookups share."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return StreamClient(
+            self.address, self.port, str(self), timeout=self.timeout, tls=context, server_name=self.server_name
+        )
+
+    def __str__(self) -> str:
+        return f"resolver {self.server_name} ({self.address} port {self.port}, TLS)"

@@ -1,0 +1,188 @@
+"""Requests that wait, outside of FreeRADIUS's Python lock.
+
+FreeRADIUS 3 runs one call of rlm_python3 at a time, so a call that waited would keep every other device waiting. A call
+whose answer is still on its way says "not yet" instead. The server then waits in a thread-safe module
+(`mods-available/dane_wait`: one select(2) in Perl) on an eventfd of this process, and calls again.
+
+A wait is handed to the server as text: `<eventfd> <milliseconds> <token>`. The descriptor is written to when the answer
+is there. It decides nothing: the second call looks at the answer, whatever has woken the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, TypeVar
+
+from dane_radius.answers import Answer
+from dane_radius.dns.domains import Domain
+from dane_radius.dns.lookups import Cause, Lookup, Lookups
+from dane_radius.hint import HintResult
+
+# On top of the deadline of what is waited for, which ends the wait before this does.
+_SLACK_SECONDS = 0.25
+# How long after its time a wait may still be asked about. Later, FreeRADIUS has given the request up.
+_ABANDONED_SECONDS = 5.0
+
+_Subject = TypeVar("_Subject")
+
+
+@dataclass(slots=True)
+class WaitCounts:
+    """Since the start; for metrics. `seconds`: how long requests have waited, all together."""
+
+    answered: int = 0
+    timed_out: int = 0
+    cut_short: int = 0
+    abandoned: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class HintUnderWay:
+    """A hint that trust-sync is working on. As for a `Lookup`, `to_wake` is called once `answer` is set."""
+
+    domain: Domain
+    answer: HintResult | None = None
+    to_wake: list[Callable[[], None]] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Wait(Generic[_Subject]):
+    """One request that waits. `subject`: what its second call needs. `text`: what the server is told."""
+
+    subject: _Subject
+    awaited: Lookup | HintUnderWay
+    event: int
+    wake: Callable[[], None]
+    token: int
+    began: float
+    ends: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.event} {round((self.ends - self.began) * 1000)} {self.token}"
+
+
+class Waits(Generic[_Subject]):
+    """The requests that wait now. Thread-safe."""
+
+    def __init__(self, lookups: Lookups, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`patience`: the longest that a request may wait for the DNS, in seconds."""
+        self._lookups, self._patience, self._clock = lookups, patience, clock
+        self._lock = threading.Lock()
+        self._waits: dict[int, Wait[_Subject]] = {}
+        # Descriptors that no wait uses: kept, so that there are never more than have been needed at once.
+        self._free: list[int] = []
+        self._tokens = itertools.count(1)
+        self.counts = WaitCounts()
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def enter(self, name: str, subject: _Subject) -> Wait[_Subject] | Answer:
+        """A wait for the TLSA records of a normalized name; or the answer, if it is there, or no wait is possible."""
+        lookup = self._lookups.start_lookup(name, Cause.DECISION)
+        if not isinstance(lookup, Lookup):
+            return lookup
+        with self._lookups.lock:
+            if lookup.answer is not None:
+                return lookup.answer
+            against = self._lookups.domains.may_wait(lookup.domain, self._clock())
+            if against is None:
+                return self._enter(lookup, subject, self._patience)
+        self.counts.refused += 1
+        return self._lookups.instead(name, against, overloaded=True)
+
+    def enter_for_hint(
+        self, hint: HintUnderWay, subject: _Subject, seconds: float, places: int
+    ) -> Wait[_Subject] | None:
+        """A wait of at most `seconds` for a hint; None when it is answered, or `places` requests wait for hints."""
+        with self._lookups.lock:
+            if hint.answer is not None or hint.domain.waiting >= places:
+                return None
+            return self._enter(hint, subject, seconds)
+
+    def _enter(self, awaited: Lookup | HintUnderWay, subject: _Subject, seconds: float) -> Wait[_Subject]:
+        """Called under the lookups' lock."""
+        try:
+            event = self._free.pop()
+        except IndexError:
+            event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        now = self._clock()
+        ends = now + seconds + _SLACK_SECONDS
+        wait = Wait(subject, awaited, event, partial(_write, event), next(self._tokens), now, ends)
+        awaited.to_wake.append(wait.wake)
+        self._lookups.domains.entered(awaited.domain)
+        with self._lock:
+            self._waits[wait.token] = wait
+        return wait
+
+    def leave(self, text: str) -> Wait[_Subject] | None:
+        """The wait that was handed out as `text` is over. None when there is no such wait (any more)."""
+        try:
+            token = int(text.rpartition(" ")[2])
+        except ValueError:
+            return None
+        with self._lock:
+            wait = self._waits.pop(token, None)
+        if wait is not None:
+            self._end(wait)
+        return wait
+
+    def answer(self, wait: Wait[_Subject]) -> Answer:
+        """What the DNS has said by the end of a wait for a lookup, and counts how the wait ended."""
+        lookup = wait.awaited
+        assert isinstance(lookup, Lookup)
+        now = self._clock()
+        self.counts.seconds += now - wait.began
+        if lookup.answer is not None:
+            self.counts.answered += 1
+            return lookup.answer
+        if now < wait.ends - _SLACK_SECONDS:
+            self.counts.cut_short += 1
+            why = "the wait for the answer was cut short; is mods-enabled/dane_wait in order?"
+        else:
+            self.counts.timed_out += 1
+            why = f"no answer within {self._patience:g} s; the lookup goes on for the device's next try"
+        return self._lookups.instead(lookup.name, why)
+
+    def _end(self, wait: Wait[_Subject]) -> None:
+        with self._lookups.lock:
+            self._lookups.domains.left(wait.awaited.domain)
+            # Nobody may write to the descriptor once it belongs to another request.
+            wait.awaited.to_wake.remove(wait.wake)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(wait.event)
+            self._free.append(wait.event)
+
+    def sweep(self) -> int:
+        """End waits that FreeRADIUS has given up: it asks no more about them. Returns how many there were."""
+        now = self._clock()
+        with self._lock:
+            gone = [wait for wait in self._waits.values() if now > wait.ends + _ABANDONED_SECONDS]
+            for wait in gone:
+                del self._waits[wait.token]
+        for wait in gone:
+            self._end(wait)
+        self.counts.abandoned += len(gone)
+        return len(gone)
+
+    def close(self) -> None:
+        """Close the descriptors. Only when nothing waits, and nothing is under way, any more."""
+        with self._lock:
+            events = self._free + [wait.event for wait in self._waits.values()]
+            self._free, self._waits = [], {}
+        for event in events:
+            os.close(event)
+
+
+def _write(event: int) -> None:
+    os.eventfd_write(event, 1)
