@@ -29,6 +29,8 @@ from dane_radius.hint import HintResult
 _SLACK_SECONDS = 0.25
 # How long after its time a wait may still be asked about. Later, FreeRADIUS has given the request up.
 _ABANDONED_SECONDS = 5.0
+# Descriptors that are kept when nothing waits.
+_KEPT_EVENTS = 4
 
 _Subject = TypeVar("_Subject")
 
@@ -79,7 +81,7 @@ class Waits(Generic[_Subject]):
         self._lookups, self._patience, self._clock = lookups, patience, clock
         self._lock = threading.Lock()
         self._waits: dict[int, Wait[_Subject]] = {}
-        # Descriptors that no wait uses: kept, so that there are never more than have been needed at once.
+        # Descriptors that no wait uses: kept for the next one while a crowd is there.
         self._free: list[int] = []
         self._tokens = itertools.count(1)
         self.counts = WaitCounts()
@@ -173,7 +175,15 @@ class Waits(Generic[_Subject]):
         for wait in gone:
             self._end(wait)
         self.counts.abandoned += len(gone)
+        if not self._waits:
+            self._close_spare()
         return len(gone)
+
+    def _close_spare(self) -> None:
+        with self._lookups.lock:
+            spare, self._free = self._free[_KEPT_EVENTS:], self._free[:_KEPT_EVENTS]
+        for event in spare:
+            os.close(event)
 
     def close(self) -> None:
         """Close the descriptors. Only when nothing waits, and nothing is under way, any more."""

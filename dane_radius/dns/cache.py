@@ -13,6 +13,8 @@ from dane_radius.names import is_within
 # What Python's objects for one entry and for one record take, data not counted: measured by tests/unit.
 _ENTRY_OCTETS = 420
 _RECORD_OCTETS = 170
+# One name may take this part of the memory at most; a larger answer is used and not kept.
+_LARGEST_SHARE = 8
 # Entries that end within the same span of so many seconds are removed together.
 _SWEEP_SECONDS = 8
 
@@ -128,6 +130,8 @@ class AnswerCache:
 
     def _put(self, name: str, entry: _Entry) -> None:
         self._remove(name)
+        if entry.octets > self._limits.max_octets // _LARGEST_SHARE:
+            return
         self._entries[name] = entry
         self._ends.setdefault(self._span(entry), set()).add(name)
         self.octets += entry.octets

@@ -279,12 +279,17 @@ def test_a_session_folder_that_cannot_be_used_stops_the_start(
 def test_hints_that_the_site_does_not_ask_for_are_missed(
     folder: Path, dns: tuple[Knot, Unbound], ca: Authority, device: Identity
 ) -> None:
-    """`[hint] socket` alone does nothing: the site has to call the module, which the installer sees to."""
+    """`[hint] socket` needs a site that calls the module on the identity: one that an operator edited may not."""
     server = _server(folder, "no-hints", dns, ca)
     server.prepare()
     settings = server.config_file.read_text()
     assert "\n# socket = " in settings
     server.config_file.write_text(settings.replace("\n# socket = ", "\nsocket = "))
+    site = server.raddb / "sites-available/dane"
+    text = site.read_text()
+    asks = 'if (&session-state:Tmp-Integer-0 || ("no" == "yes"))'
+    assert asks in text
+    site.write_text(text.replace(asks, 'if ("no" == "yes")'))
     with server:
         for _ in range(2):
             assert authenticate(server, _peer(server, device)).accepted

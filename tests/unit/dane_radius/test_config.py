@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dane_radius.config import Config, ConfigError, check_config, load_config, read_cui_key
+from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.resolver import LoopbackResolver, TlsResolver
+from dane_radius.hint import HintLimits
 
 
 def section(name: str, **values: Any) -> dict[str, Any]:
@@ -21,8 +23,16 @@ def test_defaults_are_a_whole_configuration() -> None:
     config = check_config({}, "c.toml")
     assert config == Config()
     assert config.resolver.build() == LoopbackResolver("127.0.0.1", 53, 1.5, 0.2)
-    limits = config.cache.limits()
-    assert (limits.stale_grace, limits.max_waiting_per_domain) == (0.0, 4)
+    assert config.cache.limits() == CacheLimits()
+    waits = config.cache.wait_limits(config.resolver)
+    # 24 of Debian's 32 threads, where the installer has not said more.
+    assert (waits.places, waits.places_of_slow_domain, waits.slow_after) == (24, 8, 1.0)
+
+
+def test_settings_of_an_older_release_do_not_stop_the_server() -> None:
+    config = check_config({"cache": {"wait_share": 0.2, "max_waiting": 16}, "hint": {"wait_share": 0.1}}, "c.toml")
+    assert config.cache.wait_limits(config.resolver).places == 16
+    assert config.hint.limits() == HintLimits()
 
 
 def test_a_resolver_over_tls() -> None:

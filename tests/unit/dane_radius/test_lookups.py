@@ -1,110 +1,359 @@
-"""Lookups beside the authentication path, as far as they add to the cache: what waits, and what a flush ends."""
+"""The lookup engine: single flight, flushes, bounds, refreshes, and what it does when things go wrong."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from dane_radius.answers import Unavailable
-from dane_radius.cache import AnswerCache, CacheLimits
-from dane_radius.lookups import Lookups, WaitBudget
-from tests.unit.dane_radius.test_cache import GONE, GOOD, NAME, WAIT, Clock, Script, until
+from dane_radius.answers import Answer, Bogus, Secure, SecureAbsent, Unavailable
+from dane_radius.dns import lookups as engine
+from dane_radius.dns.cache import CacheLimits
+from dane_radius.dns.domains import WaitLimits
+from dane_radius.dns.lookups import Cause, Lookup, Lookups
+from tests.unit.dane_radius.script import WAIT, Clock, Script, until
+from tests.unit.dane_radius.test_cache import DOWN, GONE, GOOD, NAME
+
+Make = Callable[..., tuple[Lookups, Script, Clock]]
 
 
 @pytest.fixture
-def made() -> Iterator[tuple[Lookups, AnswerCache, Script]]:
-    script = Script()
-    cache = AnswerCache(script, CacheLimits(max_waiting=8, max_waiting_per_domain=8), Clock())
-    lookups = Lookups(cache, WaitBudget(share=1.0, burst=WAIT), workers=4, patience=WAIT)
-    yield lookups, cache, script
+def make() -> Iterator[Make]:
+    made: list[tuple[Lookups, Script]] = []
+
+    def new(
+        answer: Answer = GOOD, *, waits: WaitLimits | None = None, **limits: float
+    ) -> tuple[Lookups, Script, Clock]:
+        script, clock = Script(answer), Clock()
+        lookups = Lookups(script, CacheLimits(**limits), waits, clock)  # type: ignore[arg-type]  # ints as floats
+        lookups.start()
+        made.append((lookups, script))
+        return lookups, script, clock
+
+    yield new
+    for lookups, script in made:
+        script.gate.set()
+        lookups.stop()
+        assert script.closed
+
+
+def look_up(lookups: Lookups, name: str = NAME, cause: Cause = Cause.DECISION) -> Answer:
+    """The answer, however long it takes."""
+    found = lookups.start_lookup(name, cause)
+    if isinstance(found, Lookup):
+        until(lambda: found.answer is not None)
+        assert found.answer is not None
+        return found.answer
+    return found
+
+
+def test_an_answer_is_looked_up_once_and_then_cached(make: Make) -> None:
+    lookups, script, clock = make()
+    assert lookups.find(NAME) is None
+    assert look_up(lookups) == GOOD
+    assert lookups.find(NAME) == GOOD
+    assert lookups.start_lookup(NAME, Cause.IDENTITY) == GOOD
+    assert script.asked == [NAME]
+    assert lookups.counts.hits == 1
+    clock.now += 100
+    assert lookups.find(NAME) is None
+    assert look_up(lookups) == GOOD
+    assert script.asked == [NAME, NAME]
+
+
+def test_a_hundred_who_ask_share_one_lookup(make: Make) -> None:
+    lookups, script, _ = make()
+    script.gate.clear()
+    woken = threading.Semaphore(0)
+    found = [lookups.start_lookup(NAME, Cause.DECISION) for _ in range(100)]
+    first = found[0]
+    assert isinstance(first, Lookup)
+    assert all(one is first for one in found)
+    with lookups.lock:
+        first.to_wake.extend([woken.release] * 100)
     script.gate.set()
+    for _ in range(100):
+        assert woken.acquire(timeout=WAIT)
+    assert first.answer == GOOD
+    assert script.asked == [NAME]
+    assert (lookups.counts.shared, lookups.under_way) == (99, 0)
+
+
+def test_a_thousand_lookups_are_under_way_at_once(make: Make) -> None:
+    lookups, script, _ = make()
+    script.gate.clear()
+    for number in range(1000):
+        assert isinstance(lookups.start_lookup(f"d{number}._device.example.net", Cause.CERTIFICATE), Lookup)
+    until(lambda: len(script.asked) == 1000)
+    script.gate.set()
+    until(lambda: lookups.under_way == 0)
+    assert len(lookups.cache) == 1000
+    assert lookups.counts.started[Cause.CERTIFICATE] == 1000
+
+
+def test_more_lookups_than_may_be_are_refused_as_overload(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MAX_LOOKUPS", 4)
+    monkeypatch.setattr(engine, "MAX_UNPROVEN_LOOKUPS", 2)
+    lookups, script, _ = make()
+    script.gate.clear()
+    identities = [lookups.start_lookup(f"i{number}.example.net", Cause.IDENTITY) for number in range(3)]
+    assert [isinstance(found, Lookup) for found in identities] == [True, True, False]
+    assert isinstance(identities[2], Unavailable)
+    assert identities[2].overloaded
+    # A certificate proves more than an identity.
+    proven = [lookups.start_lookup(f"c{number}.example.net", Cause.DECISION) for number in range(3)]
+    assert [isinstance(found, Lookup) for found in proven] == [True, True, False]
+    assert lookups.counts.overloaded == 2
+    script.gate.set()
+    until(lambda: lookups.under_way == 0)
+    # An overload is not remembered.
+    assert look_up(lookups, "i2.example.net", Cause.IDENTITY) == GOOD
+
+
+def test_a_domain_that_does_not_answer_has_few_lookups_under_way(make: Make) -> None:
+    lookups, script, clock = make(waits=WaitLimits(slow_after=1.0, lookups_of_slow_domain=3))
+    script.gate.clear()
+    for number in range(10):
+        assert isinstance(lookups.start_lookup(f"d{number}._device.dead.example", Cause.DECISION), Lookup)
+    clock.now += 1.1
+    refused = lookups.start_lookup("d99._device.dead.example", Cause.DECISION)
+    assert isinstance(refused, Unavailable)
+    assert not refused.overloaded
+    assert "_device.dead.example does not answer" in refused.detail
+    assert isinstance(lookups.start_lookup(NAME, Cause.DECISION), Lookup)
+    assert lookups.slow_domains() == [{"domain": "_device.dead.example", "lookups": 10, "waiting": 0}]
+    assert lookups.count_slow_domains() == 1
+    script.gate.set()
+    until(lambda: lookups.under_way == 0)
+    assert lookups.slow_domains() == []
+
+
+def test_a_client_that_raises_is_unavailable_and_the_engine_goes_on(make: Make) -> None:
+    def broken(name: str) -> Answer:
+        raise RuntimeError(f"no {name}")
+
+    lookups, script, clock = make()
+    script.answer = broken
+    answer = look_up(lookups)
+    assert isinstance(answer, Unavailable)
+    assert "RuntimeError" in answer.detail
+    clock.now += 2
+    script.answer = GOOD
+    assert look_up(lookups) == GOOD
+
+
+def test_before_the_start_and_after_the_end_nothing_is_asked() -> None:
+    script = Script()
+    lookups = Lookups(script)
+    never = lookups.start_lookup(NAME, Cause.DECISION)
+    assert isinstance(never, Unavailable)
+    lookups.start()
+    script.gate.clear()
+    under_way = lookups.start_lookup(NAME, Cause.DECISION)
+    assert isinstance(under_way, Lookup)
+    woken = threading.Event()
+    with lookups.lock:
+        under_way.to_wake.append(woken.set)
+    lookups.stop()
+    assert woken.is_set(), "whoever waits is woken when the server ends"
+    assert isinstance(under_way.answer, Unavailable)
+    assert isinstance(lookups.start_lookup("b.example.net", Cause.DECISION), Unavailable)
     lookups.stop()
 
 
-def test_an_answer_is_looked_up_once_and_then_cached(made: tuple[Lookups, AnswerCache, Script]) -> None:
-    lookups, _, script = made
-    lookups.prefetch(NAME)
-    assert lookups.lookup(NAME)[0] == GOOD
-    assert lookups.lookup(NAME) == (GOOD, True)
-    assert script.asked == [NAME]
+# --- flush -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [(NAME, False), ("example.net", True), (None, False)])
-def test_what_was_asked_before_a_flush_is_not_given_to_those_who_come_after(
-    made: tuple[Lookups, AnswerCache, Script], how: tuple[str | None, bool]
-) -> None:
-    """The record is deleted and the name flushed while a lookup is on its way back with the old record."""
-    lookups, cache, script = made
+def test_what_was_asked_before_a_flush_is_given_to_nobody(make: Make, how: tuple[str | None, bool]) -> None:
+    """The record is deleted and the name flushed while a lookup is on its way back with the old record.
+
+    Not even a device that was waiting before the flush gets in by the old record.
+    """
+    lookups, script, _ = make()
     script.gate.clear()
-    lookups.prefetch(NAME)
+    before = lookups.start_lookup(NAME, Cause.DECISION)
+    assert isinstance(before, Lookup)
     assert script.entered.acquire(timeout=WAIT)
-    script.answer = GONE
     lookups.flush(how[0], below=how[1])
-    results = []
-    thread = threading.Thread(target=lambda: results.append(lookups.lookup(NAME)))
-    thread.start()
-    assert script.entered.acquire(timeout=WAIT)
+    script.answer = GONE
+    after = lookups.start_lookup(NAME, Cause.DECISION)
+    assert after is before
     script.gate.set()
-    thread.join(WAIT)
-    assert [answer for answer, _ in results] == [GONE]
-    until(lambda: cache.waiting == 0)
-    assert cache.cached(NAME) == GONE
-    assert len(script.asked) == 2
+    until(lambda: before.answer is not None)
+    assert before.answer == GONE
+    assert lookups.find(NAME) == GONE
+    assert script.asked == [NAME, NAME]
 
 
-def test_a_flush_of_another_name_leaves_a_lookup_alone(made: tuple[Lookups, AnswerCache, Script]) -> None:
-    lookups, _, script = made
+def test_a_flush_of_another_name_leaves_a_lookup_alone(make: Make) -> None:
+    lookups, script, _ = make()
     script.gate.clear()
-    lookups.prefetch(NAME)
+    lookups.start_lookup(NAME, Cause.CERTIFICATE)
     assert script.entered.acquire(timeout=WAIT)
     lookups.flush("b2._device.example.net")
     lookups.flush("example.org", below=True)
     script.gate.set()
-    assert lookups.lookup(NAME)[0] == GOOD
+    until(lambda: lookups.find(NAME) == GOOD)
     assert script.asked == [NAME]
 
 
-def test_more_lookups_than_workers_are_refused_at_once(made: tuple[Lookups, AnswerCache, Script]) -> None:
-    lookups, _, script = made
-    script.gate.clear()
-    for number in range(4):
-        lookups.prefetch(f"d{number}._device.zone{number}.example")
-    for _ in range(4):
-        assert script.entered.acquire(timeout=WAIT)
-    answer, _ = lookups.lookup(NAME)
+def test_flushes_without_end_end_a_lookup(make: Make) -> None:
+    lookups, script, _ = make()
+
+    def flushing(name: str) -> Answer:
+        lookups.flush(name)
+        return GOOD
+
+    script.answer = flushing
+    answer = look_up(lookups)
     assert isinstance(answer, Unavailable)
-    assert answer.overloaded
+    assert "flushed" in answer.detail
+    assert len(script.asked) < 20
 
 
-def test_the_budget_is_what_decisions_may_wait_in_all() -> None:
-    clock = Clock()
-    budget = WaitBudget(share=0.5, burst=2.0, clock=clock)
-    assert budget.take(1.5) == 1.5
-    assert budget.take(1.5) == 0.5
-    assert budget.take(1.5) == 0.0
-    clock.now += 1.0
-    assert budget.take(1.5) == 0.5
-    budget.give_back(100.0)
-    assert budget.take(100.0) == 2.0
-    budget.give_back(-5.0)
-    assert budget.take(1.0) == 0.0
+def test_flush_during_a_refresh(make: Make) -> None:
+    lookups, script, clock = make()
+    look_up(lookups)
+    assert script.entered.acquire(timeout=WAIT)
+    script.gate.clear()
+    clock.now += 90
+    assert lookups.find(NAME) is not None
+    assert script.entered.acquire(timeout=WAIT)
+    assert lookups.flush(NAME) == 1
+    assert lookups.find(NAME) is None
+    script.answer = GONE
+    script.gate.set()
+    until(lambda: lookups.find(NAME) == GONE)
 
 
-def test_without_budget_nobody_waits_and_the_lookup_goes_on() -> None:
-    script = Script()
-    cache = AnswerCache(script, CacheLimits(), Clock())
-    lookups = Lookups(cache, WaitBudget(share=0.0, burst=0.0), workers=4, patience=WAIT)
-    try:
-        script.gate.clear()
-        answer, cached = lookups.lookup(NAME)
-        assert isinstance(answer, Unavailable)
-        assert not cached
-        script.gate.set()
-        until(lambda: cache.cached(NAME) is not None)
-        assert lookups.lookup(NAME) == (GOOD, True)
-        assert script.asked == [NAME]
-    finally:
-        script.gate.set()
-        lookups.stop()
+# --- refresh ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_in_use_is_refreshed_before_it_expires(make: Make) -> None:
+    lookups, script, clock = make()
+    look_up(lookups)
+    clock.now += 79.9
+    lookups.find(NAME)
+    assert lookups.counts.started[Cause.REFRESH] == 0
+    clock.now += 0.1
+    assert lookups.find(NAME) == GOOD._replace(ttl=20)
+    until(lambda: lookups.find(NAME) == GOOD)
+    assert script.asked == [NAME, NAME]
+
+
+@pytest.mark.parametrize("answer", [GONE, Bogus(6, "")])
+def test_a_refresh_that_finds_nothing_good_ends_the_answer(make: Make, answer: Answer) -> None:
+    lookups, script, clock = make()
+    look_up(lookups)
+    script.answer = answer
+    clock.now += 90
+    assert isinstance(lookups.find(NAME), Secure)
+    until(lambda: lookups.find(NAME) == answer)
+
+
+def test_a_refresh_that_fails_leaves_the_answer_its_ttl(make: Make) -> None:
+    lookups, script, clock = make()
+    look_up(lookups)
+    script.answer = DOWN
+    clock.now += 90
+    lookups.find(NAME)
+    until(lambda: len(script.asked) == 2 and lookups.under_way == 0)
+    assert lookups.find(NAME) == GOOD._replace(ttl=10)
+    # Asked ahead of time once, not at every use.
+    assert lookups.counts.started[Cause.REFRESH] == 1
+    clock.now += 10
+    assert lookups.find(NAME) is None
+
+
+def test_refreshes_are_bounded_and_take_turns_between_domains(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_REFRESHES_AT_ONCE", 2)
+    monkeypatch.setattr(engine, "_MAX_REFRESHES_QUEUED", 8)
+    lookups, script, clock = make()
+    many = [f"d{number}._device.many.example" for number in range(12)]
+    for name in (*many, NAME):
+        look_up(lookups, name)
+    script.asked.clear()
+    script.gate.clear()
+    clock.now += 85
+    for name in (*many[:8], NAME):
+        lookups.find(name)
+    until(lambda: len(script.asked) == 2)
+    assert lookups.counts.started[Cause.REFRESH] == 2
+    for name in many[8:]:
+        lookups.find(name)
+    # Two under way and eight in the queue: the last ones expire, and the next device asks.
+    assert lookups.counts.refreshes_dropped == 3
+    script.gate.set()
+    until(lambda: len(script.asked) == 10 and lookups.under_way == 0)
+    assert script.asked.index(NAME) <= 3, "one domain's crowd does not keep another's name waiting"
+
+
+def test_a_name_of_a_live_session_is_looked_up_before_the_session_ends(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_HOUSEKEEPING_SECONDS", 0.01)
+    lookups, script, clock = make()
+    look_up(lookups)
+    lookups.expect(NAME, 600.0)
+    lookups.expect(NAME, 900.0)
+    lookups.expect("b2._device.example.net", 950.0)
+    clock.now += 610
+    clock.now += 295
+    until(lambda: len(script.asked) == 2)
+    assert script.asked == [NAME, NAME], "at the end of the later session, and once"
+    clock.now += 10
+    # Its answer lasts beyond that time.
+    look_up(lookups, "b2._device.example.net")
+    clock.now += 40
+    until(lambda: not lookups._expected)
+    assert script.asked.count("b2._device.example.net") == 1
+    assert lookups.counts.started[Cause.SESSION_END] == 1
+
+
+def test_expectations_are_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_MAX_EXPECTED", 10)
+    lookups, _, _ = make()
+    for number in range(100):
+        lookups.expect(f"d{number}.example", 600.0)
+    assert len(lookups._expected) == len(lookups._expected_at) == 10
+
+
+# --- stale answers, failures, and other work -------------------------------------------------------------------------
+
+
+def test_without_an_answer_a_stale_one_or_the_reason(make: Make) -> None:
+    lookups, _, clock = make(stale_grace=50)
+    look_up(lookups)
+    clock.now += 120
+    stale = lookups.instead(NAME, "too slow")
+    assert isinstance(stale, Secure)
+    assert stale.stale
+    assert lookups.counts.stale == 1
+    assert lookups.instead("b.example", "too slow") == Unavailable("too slow")
+    assert lookups.instead("b.example", "too many", overloaded=True) == Unavailable("too many", overloaded=True)
+
+
+def test_denials_and_failures_are_answers_like_others(make: Make) -> None:
+    lookups, script, clock = make(GONE)
+    assert isinstance(look_up(lookups), SecureAbsent)
+    clock.now += 31
+    script.answer = DOWN
+    assert look_up(lookups) == DOWN
+    assert lookups.find(NAME) == DOWN, "for failure_ttl"
+
+
+def test_other_work_runs_in_the_engines_loop(make: Make) -> None:
+    lookups, _, _ = make()
+    ran = threading.Event()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        ran.set()
+
+    assert lookups.submit(work())
+    assert ran.wait(WAIT)
+    stopped = Lookups(Script())
+    assert not stopped.submit(work())

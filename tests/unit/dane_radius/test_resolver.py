@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import threading
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from dane_radius.answers import Secure, Unavailable
+from dane_radius.answers import Answer, Secure, Unavailable
 from dane_radius.dns.resolver import LoopbackResolver, TlsResolver, check_loopback
+from dane_radius.dns.udp import UdpClient
+from dane_radius.dns.wire import decode_name
 from tests.harness.process import free_port
 from tests.unit.dane_radius.test_dns_wire import AD, GOOD_RECORD, NAME, QR, TC, cname, message, tlsa
 
@@ -120,9 +123,104 @@ def test_truncation_leads_to_tcp_and_no_further() -> None:
 
 
 def test_nobody_listens() -> None:
-    answer = LoopbackResolver(port=free_port(), timeout=WAIT).lookup(NAME)
+    answer = LoopbackResolver(port=free_port(), timeout=0.3, retransmit=0.05).lookup(NAME)
     assert isinstance(answer, Unavailable)
     assert "not listening" in answer.detail
+
+
+def test_a_resolver_that_comes_back_in_time_is_asked_again() -> None:
+    """A restart takes less than the deadline: the devices that wait then get in."""
+    port = free_port()
+    late: list[Answer] = []
+    asking = threading.Thread(
+        target=lambda: late.append(LoopbackResolver(port=port, timeout=WAIT, retransmit=0.05).lookup(NAME))
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as down:
+        # Bound while the first copies arrive, so that the port stays ours; closed, it refuses.
+        down.bind(("127.0.0.1", port))
+        asking.start()
+        down.recvfrom(4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as up:
+        up.bind(("127.0.0.1", port))
+        up.settimeout(WAIT)
+        query, peer = up.recvfrom(4096)
+        up.sendto(query[:2] + ANSWER[2:], peer)
+        asking.join(WAIT)
+    assert late == [GOOD]
+
+
+def test_a_crowd_shares_few_sockets_and_each_gets_its_own_answer() -> None:
+    names = [f"d{number}.example.net" for number in range(500)]
+    ports: set[tuple[str, int]] = set()
+    served = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(0.1)
+
+        def serve() -> None:
+            while not served.is_set():
+                try:
+                    query, peer = udp.recvfrom(4096)
+                except TimeoutError:
+                    continue
+                ports.add(peer)
+                name, _ = decode_name(query, 12)
+                # Data that tells whose answer it is.
+                record = tlsa(name, data=bytes((3, 1, 1)) + name.encode().ljust(32))
+                udp.sendto(query[:2] + message([record], questions=[(name, 52, 1)])[2:], peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            answers = asyncio.run(ask_all(LoopbackResolver(port=udp.getsockname()[1], timeout=WAIT), names))
+        finally:
+            served.set()
+            thread.join(WAIT)
+    for name, answer in zip(names, answers, strict=True):
+        assert isinstance(answer, Secure)
+        assert answer.records[0].data == name.encode().ljust(32)
+    assert len(ports) == 4
+
+
+async def ask_all(resolver: LoopbackResolver | TlsResolver, names: list[str]) -> list[Answer]:
+    client = resolver.open()
+    try:
+        return await asyncio.gather(*(client.lookup(name) for name in names))
+    finally:
+        await client.close()
+
+
+def test_sockets_are_replaced_so_that_ports_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dane_radius.dns.udp._QUESTIONS_PER_SOCKET", 5)
+    ports: list[int] = []
+    with server(lambda query_id: [query_id + ANSWER[2:]]) as (port, _):
+
+        async def ask_often() -> None:
+            client = LoopbackResolver(port=port, timeout=WAIT).open()
+            assert isinstance(client, UdpClient)
+            for _ in range(100):
+                assert await client.lookup(NAME) == GOOD
+                ports.extend(channel.udp.getsockname()[1] for channel in client._sockets)
+            assert len(client._sockets) == 4
+            assert client._retired == []
+            await client.close()
+
+        asyncio.run(ask_often())
+    assert len(set(ports)) > 12
+
+
+def test_closing_ends_what_is_under_way() -> None:
+    with server(lambda _: []) as (port, _):
+
+        async def close_early() -> list[Answer]:
+            client = LoopbackResolver(port=port, timeout=WAIT).open()
+            asking = [asyncio.create_task(client.lookup(f"d{number}.example.net")) for number in range(20)]
+            await asyncio.sleep(0)
+            await client.close()
+            return await asyncio.gather(*asking)
+
+        answers = asyncio.run(close_early())
+    assert all(isinstance(answer, Unavailable) for answer in answers)
 
 
 def test_a_name_without_wire_form_is_no_query() -> None:

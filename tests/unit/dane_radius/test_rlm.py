@@ -6,6 +6,7 @@ rlm_python3 takes an enum member for *fail*, None for *ok*, and drops a list whe
 from __future__ import annotations
 
 import json
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from dane_radius import rlm
 from dane_radius.decision import Decision
+from dane_radius.dns.lookups import Cause
 from dane_radius.reasons import ReasonCode, Verdict
 from dane_radius.service import Service
 from policy import RequestFacts
@@ -87,7 +89,14 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     pairs = (*REQUEST, ("TLS-Cache-Filename", str(session)))
     ahead = rlm.post_auth({"session-state": (("TLS-Cache-Filename", str(session)),), "request": REQUEST})
     assert (type(ahead), ahead) == (int, 7)
-    result = rlm.authenticate({"request": pairs})
+    not_yet = rlm.authenticate({"request": pairs})
+    update = check_shape(not_yet)
+    assert code_of(not_yet) == 7
+    [(name, operator, wait)] = update["config"]
+    assert (set(update), name, operator) == ({"config"}, "Tmp-String-9", ":=")
+    event, milliseconds, _ = wait.split(" ")
+    assert select.select([int(event)], [], [], int(milliseconds) / 1000)[0], "the end of the lookup wakes the request"
+    result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})
     update = check_shape(result)
     assert code_of(result) == 0
     [(name, operator, text)] = update["request"]
@@ -99,6 +108,83 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     assert [line["reason"] for line in decisions] == ["dns_unavailable"]
     assert decisions[0]["outer_identity"] == "anonymous@example.net"
     assert decisions[0]["ssid"] == "iot"
+    # The whole time, the wait included.
+    assert decisions[0]["milliseconds"] >= 100
+
+
+def waiting(configured: Path, tmp_path: Path, name: str = "one") -> tuple[tuple[Any, ...], str]:
+    """A request that is told to wait: its attributes, and what it is told."""
+    session = tmp_path / "sessions" / f"{name}.asn1"
+    session.write_bytes(server_session(tmp_path, SERVER, DEVICE))
+    pairs = (*REQUEST, ("TLS-Cache-Filename", str(session)))
+    not_yet = rlm.authenticate({"request": pairs})
+    assert code_of(not_yet) == 7
+    return pairs, check_shape(not_yet)["config"][0][2]
+
+
+@pytest.mark.parametrize("forged", ["", "x", "7 1000 999", "-1 0 0", "1 2 3 4", None, 5])
+def test_a_wait_that_nobody_was_given_lets_nobody_in(configured: Path, tmp_path: Path, forged: Any) -> None:
+    configured.write_text(configured.read_text().replace("timeout = 0.3", "timeout = 5"))
+    assert rlm.instantiate(None) == 0
+    pairs, wait = waiting(configured, tmp_path)
+    result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", forged),)})
+    if forged is None:
+        assert code_of(result) == 7, "no wait at all: the request is a new one, and is told to wait"
+        assert set(check_shape(result)) == {"config"}
+    else:
+        assert code_of(result) == 0
+        assert set(check_shape(result)) <= {"request"}
+    # The real one, before its time: no answer either.
+    result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})
+    assert code_of(result) == 0
+    assert "cut short" in check_shape(result)["request"][0][2]
+    assert code_of(rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})) == 0
+
+
+def test_a_policy_that_changes_while_a_request_waits_is_the_one_that_counts(configured: Path, tmp_path: Path) -> None:
+    configured.write_text(configured.read_text().replace("timeout = 0.3", "timeout = 5"))
+    assert rlm.instantiate(None) == 0
+    pairs, wait = waiting(configured, tmp_path)
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("grant: {vlan: 7}", "deny: true"))
+    assert rlm._service is not None
+    rlm._service.policies.refresh()
+    result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})
+    assert code_of(result) == 0
+    assert check_shape(result)["request"][0][2].startswith("policy_denied: ")
+
+
+def test_an_identity_starts_the_lookup_of_a_covered_name_and_decides_nothing(configured: Path) -> None:
+    assert rlm.instantiate(None) == 0
+    service = rlm._service
+    assert service is not None
+    started = service.lookups.counts.started
+    for identity in (
+        "anonymous@example.net",
+        "a1.example.org",
+        "x@a1._device.example.org",
+        "",
+        "a b",
+        "*._device.example.net",
+    ):
+        assert rlm.authorize({"request": (("User-Name", identity),)}) == 7
+    assert sum(started.values()) == 0
+    for identity in ("a1._device.example.net", "me@b2._device.example.net"):
+        assert rlm.authorize({"request": (("User-Name", identity), ("NAS-Identifier", "ap"))}) == 7
+    assert started[Cause.IDENTITY] == 2
+
+
+def test_identities_of_one_nas_start_so_many_lookups_and_no_more(configured: Path) -> None:
+    configured.write_text(configured.read_text() + "[cache]\nearly_rate = 50\nearly_rate_per_nas = 3\n")
+    assert rlm.instantiate(None) == 0
+    service = rlm._service
+    assert service is not None
+    for number in range(200):
+        identity = (("User-Name", f"d{number}._device.example.net"), ("NAS-Identifier", "hostile"))
+        assert rlm.authorize({"request": identity}) == 7
+    from_one = service.lookups.counts.started[Cause.IDENTITY]
+    assert 3 <= from_one <= 10
+    assert rlm.authorize({"request": (("User-Name", "other._device.example.net"), ("NAS-Identifier", "good"))}) == 7
+    assert service.lookups.counts.started[Cause.IDENTITY] == from_one + 1
 
 
 @pytest.mark.parametrize(
