@@ -83,6 +83,9 @@ class CacheConfig(_Section):
     early_rate: Annotated[float, Field(ge=0, le=100_000)] = 1000.0
     early_rate_per_nas: Annotated[float, Field(ge=0, le=100_000)] = 500.0
 
+    # Names above devices for which the resolver is kept ready: those of the policy, and of devices that were let in.
+    warm_names: Annotated[int, Field(ge=0, le=10_000)] = 256
+
     # Of the time when decisions waited under FreeRADIUS's Python lock. Read and ignored, so that an upgraded server
     # starts with its old file.
     wait_share: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-DEFAULT_THREADS = 320
-# A thread that has waited once keeps a Perl interpreter of about a quarter of a megabyte.
-_START_THREADS, _SPARE_THREADS = 32, 16
+# A building of a thousand devices in a zone 100 ms away: some hundred of them wait at a time.
+DEFAULT_THREADS = 1024
+_START_THREADS, _LEAST_SPARE_THREADS = 32, 32
+# Threads beyond these end when a crowd is over: one that has waited keeps a quarter of a megabyte for Perl.
+_MOST_SPARE_THREADS = 128
 _MAX_REQUESTS = 65_536
 
 _THREAD_POOL = re.compile(r"^thread\s+pool\s*\{.*?^\}", re.MULTILINE | re.DOTALL)
@@ -33,15 +35,14 @@ def wanted(threads: int) -> dict[str, int]:
         "max_requests": _MAX_REQUESTS,
         "start_servers": min(_START_THREADS, threads),
         "max_servers": threads,
-        "min_spare_servers": min(_SPARE_THREADS, threads),
-        # Threads that ended as soon as a crowd is over would have to be made again for the next one.
-        "max_spare_servers": threads,
+        "min_spare_servers": min(_LEAST_SPARE_THREADS, threads),
+        "max_spare_servers": min(_MOST_SPARE_THREADS, threads),
     }
 
 
 def places(threads: int) -> int:
-    """How many requests may wait at once, so that others find a thread: four fifths of the threads."""
-    return max(1, threads * 4 // 5)
+    """How many requests may wait at once, so that others find a thread: seven eighths of the threads."""
+    return max(1, threads * 7 // 8)
 
 
 def threads_of(text: str) -> int | None:

@@ -35,7 +35,7 @@ from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.reporter import DecisionReporter
 from dane_radius.session_file import make_session_directory, read_resumed, read_session_file, to_store
-from dane_radius.waits import HintUnderWay, Wait, Waits
+from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
@@ -81,7 +81,10 @@ class Service:
         self.policies = PolicyStore(config.policy, self._policy_changed)
         self.cui_key = read_cui_key(config.cui_key_file) if config.cui_key_file else None
         self.lookups = Lookups(
-            config.resolver.build(), config.cache.limits(), config.cache.wait_limits(config.resolver)
+            config.resolver.build(),
+            config.cache.limits(),
+            config.cache.wait_limits(config.resolver),
+            warm=config.cache.warm_names,
         )
         self.waits: Waits[_Undecided] = Waits(self.lookups, config.resolver.timeout)
         self.hint_waits: Waits[str] = Waits(self.lookups, 0.0)
@@ -134,6 +137,10 @@ class Service:
         if not self.config.session.resumption:
             # Whatever lies there is from a server that was killed: TLS secrets that nobody can use any more.
             self.metrics.sessions_swept.inc(sweep_sessions(self.config.session.directory, -1))
+        places = self.config.cache.max_waiting
+        if (enough := reserve_descriptors(places)) < places:
+            self.log.error("too few descriptors: raise LimitNOFILE of the service", max_waiting=places, may_wait=enough)
+        self.lookups.keep_warm(self.policies.current.suffixes())
         self.lookups.start()
         self.reporter.start()
         self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)
@@ -339,6 +346,7 @@ class Service:
         """A device whose session ends comes back then, and no cache may hold its records any more. Off the path."""
         if not decision.accepted or decision.name is None:
             return
+        self.lookups.let_in(decision.name)
         for attribute, _, value in decision.attributes:
             if attribute == "Session-Timeout":
                 self.lookups.expect(decision.name, int(value) - _EXPECTED_AHEAD_SECONDS)
@@ -351,6 +359,7 @@ class Service:
         else:
             self.metrics.policy_reloads.labels("loaded").inc()
             self.metrics.policy_broken.set(0)
+            self.lookups.keep_warm(outcome.suffixes())
             self.log.info("policy loaded", rules=len(outcome.rules), digest=outcome.digest[:12])
 
     def _housekeep(self) -> None:

@@ -11,8 +11,10 @@ is there. It decides nothing: the second call looks at the answer, whatever has 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,8 @@ from dane_radius.hint import HintResult
 _SLACK_SECONDS = 0.25
 # How long after its time a wait may still be asked about. Later, FreeRADIUS has given the request up.
 _ABANDONED_SECONDS = 5.0
+# FreeRADIUS 3 watches its sockets with select(2), which ends at descriptor 1,023: these are left to it.
+_FIRST_EVENT = 1024
 # Descriptors that are kept when nothing waits.
 _KEPT_EVENTS = 4
 
@@ -99,7 +103,10 @@ class Waits(Generic[_Subject]):
                 return lookup.answer
             against = self._lookups.domains.may_wait(lookup.domain, self._clock())
             if against is None:
-                return self._enter(lookup, subject, self._patience)
+                try:
+                    return self._enter(lookup, subject, self._patience)
+                except OSError as error:
+                    against = f"no descriptor for a wait: {error.strerror}"
         self.counts.refused += 1
         return self._lookups.instead(name, against, overloaded=True)
 
@@ -110,14 +117,14 @@ class Waits(Generic[_Subject]):
         with self._lookups.lock:
             if hint.answer is not None or hint.domain.waiting >= places:
                 return None
-            return self._enter(hint, subject, seconds)
+            try:
+                return self._enter(hint, subject, seconds)
+            except OSError:
+                return None
 
     def _enter(self, awaited: Lookup | HintUnderWay, subject: _Subject, seconds: float) -> Wait[_Subject]:
         """Called under the lookups' lock."""
-        try:
-            event = self._free.pop()
-        except IndexError:
-            event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        event = self._free.pop() if self._free else _new_event()
         now = self._clock()
         ends = now + seconds + _SLACK_SECONDS
         wait = Wait(subject, awaited, event, partial(_write, event), next(self._tokens), now, ends)
@@ -192,6 +199,27 @@ class Waits(Generic[_Subject]):
             self._free, self._waits = [], {}
         for event in events:
             os.close(event)
+
+
+def reserve_descriptors(places: int) -> int:
+    """Allow this process descriptors for so many waits beside its others; returns how many waits may have one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FIRST_EVENT + places + _KEPT_EVENTS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return places if soft == resource.RLIM_INFINITY else max(0, min(places, soft - _FIRST_EVENT))
+
+
+def _new_event() -> int:
+    """An eventfd, out of the way of the server's own descriptors. Raises OSError."""
+    low = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_EVENT)
+    finally:
+        os.close(low)
 
 
 def _write(event: int) -> None:

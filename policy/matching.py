@@ -247,6 +247,18 @@ class Policy:
                 return False
         return False
 
+    def suffixes(self) -> list[str]:
+        """The names below which rules grant access to devices, in the rules' order: what stands right of `*` and `**`.
+
+        Of a rule for one device, the name above it.
+        """
+        found = []
+        for rule in self.rules:
+            for text in rule.patterns if rule.grant is not None else ():
+                suffix = IdentityPattern.compile(text).suffix
+                found.append(suffix if "*" in text else suffix.partition(".")[2])
+        return list(dict.fromkeys(suffix for suffix in found if "." in suffix))
+
     def allows_pkix_cd(self, name: str) -> bool:
         """Whether any rule for this name opts in to TLSA usage 4."""
         return any(rule.allow_pkix_cd for rule in self._rules_for(name))

@@ -58,11 +58,13 @@ class Domain:
     unanswered: float = -math.inf
 
     def is_slow(self, now: float, limits: WaitLimits) -> bool:
-        """Whether the domain's lookups go unanswered: for `slow_after` now, or when it was last asked."""
+        """Whether nothing was heard of the domain for `slow_after`, although it was asked, or is being asked since."""
+        if now - self.heard <= limits.slow_after:
+            return False
         if self.unanswered > self.heard and now - self.unanswered < _REMEMBERED_SECONDS:
             return True
         since = next(iter(self.under_way.values()), math.inf)
-        return now - max(since, self.heard) > limits.slow_after
+        return now - since > limits.slow_after
 
     def answers(self, now: float) -> bool:
         """Whether it has answered lately."""
@@ -108,8 +110,9 @@ class Domains:
         started = domain.under_way.pop(lookup, now)
         if answered:
             domain.heard = now
-        elif now - started >= self._limits.slow_after:
-            # A failure that comes at once costs nobody a wait: it says nothing about the next lookup.
+        elif now - started >= self._limits.slow_after / 4:
+            # Unbound gives a dead server up sooner than a lookup's deadline. A failure that comes at once costs nobody
+            # a wait, and says nothing about the next lookup.
             domain.unanswered = now
 
     def may_start(self, domain: Domain, now: float) -> bool:

@@ -12,7 +12,7 @@ import heapq
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,7 @@ from dane_radius.answers import Answer, Unavailable
 from dane_radius.dns.cache import AnswerCache, CacheLimits
 from dane_radius.dns.domains import Domain, Domains, WaitLimits
 from dane_radius.dns.resolver import Client, Resolver
+from dane_radius.dns.warm import WarmNames
 from dane_radius.names import identity_domain, is_within
 
 # Lookups under way in all. One takes about 3 KiB, and Unbound works on some thousand at a time.
@@ -46,6 +47,11 @@ class Cause(StrEnum):
     IDENTITY = "identity"
     REFRESH = "refresh"
     SESSION_END = "session_end"
+    DOMAIN = "domain"
+
+
+# Lookups that nobody waits for: a bounded number at once, in turns between domains.
+_IN_TURNS = frozenset({Cause.REFRESH, Cause.SESSION_END, Cause.DOMAIN})
 
 
 @dataclass(eq=False, slots=True)
@@ -83,8 +89,10 @@ class Lookups:
         cache: CacheLimits | None = None,
         waits: WaitLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        warm: int = 0,
     ) -> None:
-        """No thread runs until `start`."""
+        """`warm`: names above devices that are kept in the resolver's cache. No thread runs until `start`."""
         self._resolver = resolver
         self._clock = clock
         # Guards everything below. Held for moments only, never across I/O.
@@ -100,6 +108,7 @@ class Lookups:
         # In turns between domains: the first domain's first name is next.
         self._refresh_queue: OrderedDict[str, OrderedDict[str, Cause]] = OrderedDict()
         self._refreshes_queued = 0
+        self._warm = WarmNames(warm)
         self._expected: list[tuple[float, str]] = []
         self._expected_at: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -153,7 +162,7 @@ class Lookups:
         loop = self._loop
         if loop is None:
             return self._instead(name, "lookups are not running")
-        domain = self.domains.of(identity_domain(name))
+        domain = self.domains.of(identity_domain(f"x.{name}" if cause is Cause.DOMAIN else name))
         if len(self._under_way) >= MAX_LOOKUPS or (cause is Cause.IDENTITY and self._unproven >= MAX_UNPROVEN_LOOKUPS):
             return self._instead(name, f"{len(self._under_way)} lookups are under way, as many as may", overloaded=True)
         if not self.domains.may_start(domain, now):
@@ -176,6 +185,16 @@ class Lookups:
             at = self._clock() + after
             self._expected_at[name] = at
             heapq.heappush(self._expected, (at, name))
+
+    def keep_warm(self, names: Iterable[str]) -> None:
+        """Keep the resolver ready for devices below `names`, in place of those that were given before."""
+        with self.lock:
+            self._warm.keep(names, self._clock())
+
+    def let_in(self, name: str) -> None:
+        """A device of this name was let in: keep the resolver ready for its neighbours."""
+        with self.lock:
+            self._warm.used(name.partition(".")[2], self._clock())
 
     def submit(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run something short in the engine's event loop. Returns whether it is running; it must not raise."""
@@ -336,7 +355,7 @@ class Lookups:
         self._unproven -= lookup.cause is Cause.IDENTITY
         self.domains.ended(lookup.domain, lookup, now, answered=not isinstance(answer, Unavailable))
         self.cache.keep(lookup.name, answer, now)
-        if lookup.cause in (Cause.REFRESH, Cause.SESSION_END):
+        if lookup.cause in _IN_TURNS:
             self._refreshing -= 1
             self._start_refreshes(now)
 
@@ -347,6 +366,8 @@ class Lookups:
                 return
             now = self._clock()
             self._start_expected(now)
+            for name in self._warm.due(now):
+                self._refresh_soon(name, Cause.DOMAIN)
             self.cache.sweep(now)
         loop.call_later(_HOUSEKEEPING_SECONDS, self._keep_house)
 

@@ -91,7 +91,7 @@ server:
     minimal-responses: yes
     edns-buffer-size: 1232
     infra-host-ttl: 5
-    infra-cache-max-rtt: 400
+    infra-cache-max-rtt: 1000
     unknown-server-time-limit: 150
     outbound-msg-retry: 3
     local-zone: "." refuse

@@ -49,13 +49,26 @@ def test_a_domain_is_slow_only_while_its_lookups_go_unanswered(domains: Domains)
     assert not domain.is_slow(101.2, LIMITS)
     assert not domain.is_slow(102.2, LIMITS)
     assert domain.is_slow(102.3, LIMITS), "the first one is open, and nothing was heard for a second"
+    domains.started(domain, third := object(), 102.4)
+    domains.ended(domain, third, 102.5, answered=True)
+    assert not domain.is_slow(102.6, LIMITS)
     domains.ended(domain, first, 103.0, answered=False)
-    assert domain.is_slow(103.1, LIMITS), "the last thing known is that it did not answer"
-    assert not domain.is_slow(103.0 + 61, LIMITS), "that is forgotten after a while"
+    assert not domain.is_slow(103.5, LIMITS), "one name's failure among the answers of others"
+    domains.started(domain, first, 103.6)
+    domains.ended(domain, first, 104.6, answered=False)
+    assert domain.is_slow(104.7, LIMITS), "the last thing known is that it did not answer"
+    assert not domain.is_slow(104.6 + 61, LIMITS), "that is forgotten after a while"
     third = object()
     domains.started(domain, third, 110.0)
     domains.ended(domain, third, 110.1, answered=True)
     assert not domain.is_slow(110.1, LIMITS)
+
+
+def test_a_server_that_the_resolver_gives_up_makes_a_domain_slow(domains: Domains) -> None:
+    domain, lookup = domains.of("d.example"), object()
+    domains.started(domain, lookup, 5.0)
+    domains.ended(domain, lookup, 5.4, answered=False)
+    assert domain.is_slow(5.5, LIMITS)
 
 
 def test_a_failure_that_comes_at_once_makes_no_domain_slow(domains: Domains) -> None:

@@ -6,7 +6,6 @@ rlm_python3 takes an enum member for *fail*, None for *ok*, and drops a list whe
 from __future__ import annotations
 
 import json
-import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from policy.attributes import Attribute
 from tests.harness.process import free_port
 from tests.harness.tls_session import server_session
 from tests.unit.dane_radius.test_session_file import DEVICE, SERVER
+from tests.unit.dane_radius.test_waits import readable
 
 POLICY = "version: 1\nrules: [{name: r, identity: ['*._device.example.net'], grant: {vlan: 7}}]\n"
 REQUEST = (
@@ -95,7 +95,7 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     [(name, operator, wait)] = update["config"]
     assert (set(update), name, operator) == ({"config"}, "Tmp-String-9", ":=")
     event, milliseconds, _ = wait.split(" ")
-    assert select.select([int(event)], [], [], int(milliseconds) / 1000)[0], "the end of the lookup wakes the request"
+    assert readable(int(event), int(milliseconds) / 1000), "the end of the lookup wakes the request"
     result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})
     update = check_shape(result)
     assert code_of(result) == 0
@@ -167,7 +167,7 @@ def test_an_identity_starts_the_lookup_of_a_covered_name_and_decides_nothing(con
         "*._device.example.net",
     ):
         assert rlm.authorize({"request": (("User-Name", identity),)}) == 7
-    assert sum(started.values()) == 0
+    assert started[Cause.IDENTITY] == 0
     for identity in ("a1._device.example.net", "me@b2._device.example.net"):
         assert rlm.authorize({"request": (("User-Name", identity), ("NAS-Identifier", "ap"))}) == 7
     assert started[Cause.IDENTITY] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import select
 import threading
 from collections.abc import Iterator
@@ -15,9 +16,17 @@ from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.domains import Domain, WaitLimits
 from dane_radius.dns.lookups import Lookups
 from dane_radius.hint import HintResult
-from dane_radius.waits import HintUnderWay, Wait, Waits
+from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
 from tests.unit.dane_radius.script import WAIT, Clock, Script, until
 from tests.unit.dane_radius.test_cache import DOWN, GONE, GOOD, NAME
+
+
+@pytest.fixture(autouse=True)
+def enough_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert reserve_descriptors(100) == 100
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 class Site:
@@ -51,7 +60,13 @@ def site() -> Iterator[Site]:
 
 
 def woken(wait: Wait[str], seconds: float = WAIT) -> bool:
-    return bool(select.select([wait.event], [], [], seconds)[0])
+    return bool(readable(wait.event, seconds))
+
+
+def readable(event: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(event, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def descriptors() -> int:
@@ -172,6 +187,20 @@ def test_descriptors_come_back_and_are_never_shared(site: Site) -> None:
     assert descriptors() == before + 6
     site.waits.sweep()
     assert descriptors() == before + 4
+
+
+def test_without_descriptors_the_request_is_refused_with_its_reason(site: Site) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    assert reserve_descriptors(0) == 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    refused = site.waits.enter(NAME, "")
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert isinstance(refused, Unavailable)
+    assert "no descriptor" in refused.detail
+    assert (len(site.waits), site.lookups.domains.waiting) == (0, 0)
+    wait = site.enter()
+    assert wait.event >= 1024, "FreeRADIUS's own sockets need the low ones"
 
 
 def test_requests_that_were_given_up_leave_nothing_behind(site: Site) -> None:

@@ -96,6 +96,18 @@ def test_the_index_finds_what_a_walk_over_the_rules_finds(patterns: list[str]) -
         assert made.match(name, RequestFacts()).rule is walked
 
 
+def test_the_names_above_devices_are_known_without_any_device() -> None:
+    text = """\
+version: 1
+rules:
+  - {name: cameras, identity: ["*.camera._device.example.net", "**._device.example.org"], grant: {vlan: 7}}
+  - {name: none, identity: ["*._device.denied.example"], deny: true}
+  - {name: one, identity: ["a1.lock._device.example.com", "b2.lock._device.example.com"], grant: {vlan: 8}}
+"""
+    policy = parse_policy(text, "p.yaml")
+    assert policy.suffixes() == ["camera._device.example.net", "_device.example.org", "lock._device.example.com"]
+
+
 def test_a_device_cannot_choose_how_long_matching_takes() -> None:
     """Twenty stars and a name of nothing but a: with backtracking this would not end within the age of the universe."""
     made = single("*a" * 20 + "*b._device.example.net")
