@@ -6,10 +6,9 @@ what can be done off that path is done by the housekeeping thread.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,12 +33,15 @@ from dane_radius.metrics import Metrics
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.reporter import DecisionReporter
-from dane_radius.session_file import make_session_directory, read_resumed, read_session_file, to_store
+from dane_radius.session_file import read_resumed, read_session_file, to_store
+from dane_radius.session_folder import make_session_directory, remove_session, sweep_sessions
 from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
 _SWEEP_EVERY = 10
+# Devices whose newest session file is known; those of the others go by their age.
+_MAX_RESUMABLE = 16_384
 # Handshakes between their last challenge and their decision; an abandoned one leaves its entry to be pushed out.
 _MAX_LOOKED_AHEAD = 4096
 # A device whose session ends is expected back then: its records are looked up so many seconds before.
@@ -91,6 +93,10 @@ class Service:
         # Requests that wait for hints are counted like those that wait for a domain.
         self._hinted = Domain("(hints)")
         self._early = RateLimiter(config.cache.early_rate, config.cache.early_rate_per_nas)
+        # The newest session file of each device, by its certificate; the one before is of no use to it any more, and is
+        # removed off the path.
+        self._sessions: OrderedDict[str, str] = OrderedDict()
+        self._spent: deque[str] = deque(maxlen=_MAX_LOOKED_AHEAD)
         self._looked_ahead: OrderedDict[str, Prepared] = OrderedDict()
         self.metrics.watch(self.lookups, self.waits)
         self.anchors = AnchorDirectory(config.anchors)
@@ -174,7 +180,14 @@ class Service:
         """What an accepted session must keep for its resumption; None where none is allowed, or none is new."""
         if not self.config.session.resumption or not decision.accepted or not session_path:
             return None
-        return to_store(decision.evidence.certificate or "", session_path)
+        certificate = decision.evidence.certificate or ""
+        previous = self._sessions.pop(certificate, session_path)
+        self._sessions[certificate] = session_path
+        if previous != session_path:
+            self._spent.append(previous)
+        if len(self._sessions) > _MAX_RESUMABLE:
+            self._sessions.popitem(last=False)
+        return to_store(certificate, session_path)
 
     def _prepare(
         self, session_path: str, request: RequestFacts, policy: Policy, stored: str | None
@@ -383,6 +396,8 @@ class Service:
             if self._anchor_error:
                 self.log.error("anchors", error=self._anchor_error)
         self._keep_session_directory()
+        while self._spent:
+            remove_session(self._spent.popleft())
         if self._log_file is not None:
             self._log_file.reopen_if_moved()
         if sweep:
@@ -440,27 +455,3 @@ class Service:
                 "slow_domains": lookups.slow_domains(),
             },
         }
-
-
-def sweep_sessions(directory: str, max_age: float) -> int:
-    """Remove TLS session files older than `max_age` seconds; returns how many went.
-
-    FreeRADIUS never removes them itself: those of handshakes that were given up, and the `.vps` files that it writes
-    after the decision.
-    """
-    removed = 0
-    horizon = time.time() - max_age
-    try:
-        entries = list(os.scandir(directory))
-    except OSError:
-        return 0
-    for entry in entries:
-        if not entry.name.endswith((".asn1", ".vps")):
-            continue
-        try:
-            if entry.stat(follow_symlinks=False).st_mtime < horizon:
-                os.unlink(entry.path)
-                removed += 1
-        except OSError:
-            continue
-    return removed

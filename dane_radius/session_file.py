@@ -9,11 +9,9 @@ The file also holds the session's master secret: it is read into memory, and not
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import stat
 
 from dane_radius import der
 from dane_radius.reasons import ReasonCode, Refused
@@ -87,28 +85,6 @@ def _read_leaf(data: bytes) -> bytes:
         return certificate
     except der.DerError as error:
         raise Refused(ReasonCode.SESSION_FILE_MALFORMED, str(error)) from error
-
-
-def make_session_directory(directory: str) -> bool:
-    """Make sure that the folder of session files is there, and ours alone. Returns whether it had to be made.
-
-    Below /run it does not outlive a restart: systemd empties a service's RuntimeDirectory= each time. Raises OSError,
-    also when it is somebody else's: it holds the secrets of TLS sessions.
-    """
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        status = os.lstat(directory)
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "is no folder", directory) from None
-        if status.st_uid != os.geteuid():
-            raise PermissionError(
-                errno.EPERM, f"belongs to user {status.st_uid}; the server runs as user {os.geteuid()}", directory
-            ) from None
-        if stat.S_IMODE(status.st_mode) != 0o700:
-            os.chmod(directory, 0o700)
-        return False
-    return True
 
 
 _STORED = re.compile(r"dane1 ([0-9a-f]{64}) (/\S+)\Z")

@@ -112,6 +112,20 @@ def test_a_deleted_record_ends_resumption_too(resumer: Resumer, tls: str) -> Non
     assert "Handshake finished - resumed=1" in results[0].output, "nothing was resumed before"
 
 
+@TLS
+def test_a_device_leaves_the_files_of_its_newest_session_only(resumer: Resumer, tls: str) -> None:
+    _, device = resumer.device()
+    before = set(resumer.radius.session_dir.iterdir())
+    station, run, results = resumer.start(device, tls, 6)
+    run.join()
+    assert results[0].accepted
+    wait_for(lambda: len(resumer.decisions(station)) == 7, "seven decisions")
+    # With TLS 1.3, every second attempt resumes, and the last one is a full handshake again.
+    wait_for(lambda: len(set(resumer.radius.session_dir.iterdir()) - before) <= 3, "the older files to go")
+    left = set(resumer.radius.session_dir.iterdir()) - before
+    assert any(path.suffix == ".vps" for path in left), "the newest session can be resumed"
+
+
 def test_a_changed_policy_counts_for_a_resumed_session(resumer: Resumer) -> None:
     _, device = resumer.device()
     station, run, results = resumer.start(device, "1.2", 45)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from dane_radius.session_file import (
     read_session_file,
     to_store,
 )
+from dane_radius.session_folder import remove_session, sweep_sessions
 from tests.conformance.world import build, ca, leaf
 from tests.harness.pki import Identity, authority, self_signed
 from tests.harness.tls_session import TLS_1_2, TLS_1_3, server_session
@@ -268,3 +270,27 @@ def test_a_session_file_with_something_else_in_it(tmp_path: Path, data: bytes) -
     with pytest.raises(Refused) as caught:
         read_resumed(to_store(DEVICE.fingerprint, path), directory=str(tmp_path))
     assert caught.value.code is ReasonCode.RESUMPTION_DATA_INVALID
+
+
+def test_files_that_nobody_can_resume_go_before_the_others(tmp_path: Path) -> None:
+    """FreeRADIUS writes no `.vps` for a session that was itself resumed: its ticket is refused."""
+    now = time.time()
+    ages = {"pair": 600, "alone": 600, "young": 60, "old": 4000, "strange": 9000}
+    for name, age in ages.items():
+        suffixes = [".asn1", ".vps"] if name in ("pair", "old") else [".asn1"] if name != "strange" else [".txt"]
+        for suffix in suffixes:
+            path = tmp_path / f"{name}{suffix}"
+            path.touch()
+            os.utime(path, (now - age, now - age))
+    assert sweep_sessions(str(tmp_path), 3600) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pair.asn1", "pair.vps", "strange.txt", "young.asn1"]
+    # Without resumption, the limit is short for all.
+    assert sweep_sessions(str(tmp_path), 30) == 3
+    remove_session(str(tmp_path / "never.asn1"))
+
+
+def test_a_session_is_removed_with_both_its_files(tmp_path: Path) -> None:
+    for name in ("a.asn1", "a.vps", "b.asn1"):
+        (tmp_path / name).touch()
+    remove_session(str(tmp_path / "a.asn1"))
+    assert [path.name for path in tmp_path.iterdir()] == ["b.asn1"]
