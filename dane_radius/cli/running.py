@@ -35,7 +35,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="JSON on std
 @_socket_option
 @_json_option
 def status(config_file: str | None, socket_path: str | None, as_json: bool) -> None:
-    """What the running module has in force: policy, resolver, anchors, cache.
+    """What the running module has in force: policy, resolver, anchors, cache, lookups, and domains that do not answer.
 
     \b
     Example:
@@ -46,8 +46,22 @@ def status(config_file: str | None, socket_path: str | None, as_json: bool) -> N
         print_json(reply)
         return
     for key, value in reply.items():
-        if key != "ok":
+        if key not in ("ok", "lookups"):
             click.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+    _show_lookups(reply["lookups"])
+
+
+def _show_lookups(lookups: dict[str, Any]) -> None:
+    click.echo(
+        f"lookups: {lookups['under_way']} under way, {lookups['started']} since the start;"
+        f" {lookups['waiting']} requests wait for the DNS, {lookups['may_wait']} may"
+    )
+    if not lookups["slow_domains"]:
+        click.echo("slow domains: none")
+        return
+    click.echo("slow domains (their lookups go unanswered; their devices are refused with dns_unavailable):")
+    for domain in lookups["slow_domains"]:
+        click.echo(f"  {domain['domain']}: {domain['lookups']} lookups under way, {domain['waiting']} requests wait")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
