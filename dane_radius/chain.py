@@ -8,8 +8,8 @@ web's profile, which refuses the underscore of `_device` names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
@@ -21,10 +21,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from dane_radius.certificate import Leaf, candidate_names, parse_leaf
 from dane_radius.name_constraints import ConstraintError, check_name_constraints
 from dane_radius.reasons import Refused
+from dane_radius.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, Work
 
 # Longer chains than this exist in no device deployment; the search below is exponential in the worst case.
 MAX_PATH_CERTIFICATES = 8
-_MAX_STEPS = 200
 _MIN_RSA_BITS = 2048
 
 # What this verifier understands; any other critical extension makes a certificate unusable (RFC 5280 section 4.2).
@@ -109,8 +109,12 @@ def _intrinsic_problem(certificate: x509.Certificate) -> str | None:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
         return f"unusable key: {error}"
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
-        return f"RSA key of {key.key_size} bits, at least {_MIN_RSA_BITS} expected"
+    if isinstance(key, rsa.RSAPublicKey):
+        if not _MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+            return f"RSA key of {key.key_size} bits, {_MIN_RSA_BITS} to {MAX_RSA_BITS} expected"
+        exponent = key.public_numbers().e.bit_length()
+        if exponent > MAX_RSA_EXPONENT_BITS:
+            return f"RSA exponent of {exponent} bits, at most {MAX_RSA_EXPONENT_BITS} expected"
     if isinstance(key, dsa.DSAPublicKey):
         return "DSA keys are not used"
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.key_size < 256:
@@ -119,17 +123,27 @@ def _intrinsic_problem(certificate: x509.Certificate) -> str | None:
 
 
 def verify_paths(
-    leaf: Leaf, name: str, trusted: Sequence[bytes], intermediates: Iterable[bytes], now: datetime
+    leaf: Leaf,
+    name: str,
+    trusted: Sequence[bytes],
+    intermediates: Iterable[bytes],
+    now: datetime,
+    *,
+    enough: Callable[[Path], bool] | None = None,
+    work: Work | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Every valid path from `leaf` to one of `trusted`, shortest first, and why other attempts failed.
+
+    The search ends with the first path that is `enough`. Raises TooMuchWork beyond the limits of `work`.
 
     `trusted` are DER certificates at which trust begins; `intermediates` may stand between. A self-signed leaf that is
     itself trusted has an empty path. `name` is the device's name, which the leaf must carry.
     All dates are checked against `now` (aware).
     """
     failures: dict[str, None] = {}
+    search = _Search(now, enough or _not_enough, work or Work(), failures)
     try:
-        bottom = _parse(leaf.der)
+        bottom = search.parse(leaf.der)
         if bottom.usable_problem:
             raise ChainError(bottom.usable_problem)
         if name not in candidate_names(leaf):
@@ -145,54 +159,67 @@ def verify_paths(
     for target, ders in ((anchors, trusted), (pool, intermediates)):
         for der in ders:
             try:
-                parsed = _parse(der)
+                parsed = search.parse(der)
             except ChainError as error:
                 failures[str(error)] = None
             else:
                 target[parsed.link.der] = parsed
-    paths: list[Path] = []
     if leaf.der in anchors:
-        paths.append(Path(()))
-    budget = [_MAX_STEPS]
-    _extend([bottom], anchors, {**pool, **anchors}, now, paths, failures, budget)
+        search.paths.append(Path(()))
+    search.extend([bottom], anchors, {**pool, **anchors})
+    paths = search.paths
     if not paths and not failures:
         failures[f"no certificate is held whose subject is the leaf's issuer, {_issuer(bottom)}"] = None
     paths.sort(key=lambda path: len(path.links))
     return paths, list(failures)
 
 
+def _not_enough(_: Path) -> bool:
+    return False
+
+
 def _issuer(parsed: _Parsed) -> str:
     return parsed.certificate.issuer.rfc4514_string() or "(empty)"
 
 
-def _extend(
-    chain: list[_Parsed],
-    anchors: dict[bytes, _Parsed],
-    candidates: dict[bytes, _Parsed],
-    now: datetime,
-    paths: list[Path],
-    failures: dict[str, None],
-    budget: list[int],
-) -> None:
-    """Depth first over the possible issuers of the chain's last certificate."""
-    child = chain[-1]
-    for der, issuer in candidates.items():
-        if issuer.certificate.subject != child.certificate.issuer or any(der == known.link.der for known in chain):
-            continue
-        if budget[0] <= 0:
-            failures["the search for a path was given up"] = None
-            return
-        budget[0] -= 1
-        try:
-            _check_issuer(issuer, chain, now)
-        except ChainError as error:
-            failures[f"{issuer.link.subject}: {error}"] = None
-            continue
-        longer = [*chain, issuer]
-        if der in anchors:
-            paths.append(Path(tuple(parsed.link for parsed in longer[1:])))
-        if len(longer) <= MAX_PATH_CERTIFICATES:
-            _extend(longer, anchors, candidates, now, paths, failures, budget)
+@dataclass(slots=True)
+class _Search:
+    """A depth-first search for paths, and what it has found."""
+
+    now: datetime
+    enough: Callable[[Path], bool]
+    work: Work
+    failures: dict[str, None]
+    paths: list[Path] = field(default_factory=list)
+
+    def parse(self, der: bytes) -> _Parsed:
+        """Raises ChainError, TooMuchWork."""
+        if len(der) > MAX_CHAIN_CERTIFICATE_OCTETS:
+            raise ChainError(f"a certificate of {len(der)} octets, at most {MAX_CHAIN_CERTIFICATE_OCTETS} expected")
+        self.work.parse(len(der))
+        return _parse(der)
+
+    def extend(self, chain: list[_Parsed], anchors: dict[bytes, _Parsed], candidates: dict[bytes, _Parsed]) -> bool:
+        """Over the possible issuers of the chain's last certificate. Returns whether the search is over."""
+        child = chain[-1]
+        for der, issuer in candidates.items():
+            if issuer.certificate.subject != child.certificate.issuer or any(der == known.link.der for known in chain):
+                continue
+            self.work.step()
+            try:
+                _check_issuer(issuer, chain, self.now, self.work)
+            except ChainError as error:
+                self.failures[f"{issuer.link.subject}: {error}"] = None
+                continue
+            longer = [*chain, issuer]
+            if der in anchors:
+                path = Path(tuple(parsed.link for parsed in longer[1:]))
+                self.paths.append(path)
+                if self.enough(path):
+                    return True
+            if len(longer) <= MAX_PATH_CERTIFICATES and self.extend(longer, anchors, candidates):
+                return True
+        return False
 
 
 def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
@@ -220,7 +247,7 @@ def _check_leaf(certificate: x509.Certificate) -> None:
         raise ChainError("key usage does not allow digital signatures")
 
 
-def _check_issuer(issuer: _Parsed, chain: list[_Parsed], now: datetime) -> None:
+def _check_issuer(issuer: _Parsed, chain: list[_Parsed], now: datetime, work: Work) -> None:
     """Raises ChainError unless `issuer` may have issued the last certificate of `chain` (RFC 5280 section 6.1)."""
     certificate = issuer.certificate
     if issuer.usable_problem:
@@ -243,10 +270,11 @@ def _check_issuer(issuer: _Parsed, chain: list[_Parsed], now: datetime) -> None:
         pass
     _check_extended_key_usage(certificate)
     try:
-        check_name_constraints(certificate, [parsed.certificate for parsed in chain])
+        check_name_constraints(certificate, [parsed.certificate for parsed in chain], work)
     except ConstraintError as error:
         raise ChainError(str(error)) from error
     _check_signature_hash(chain[-1].certificate)
+    work.verify()
     try:
         chain[-1].certificate.verify_directly_issued_by(certificate)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:

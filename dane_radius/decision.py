@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 from dane_radius.anchors import Anchor, AnchorSource
 from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.certificate import Leaf, candidate_names, parse_leaf
-from dane_radius.chain import verify_paths
+from dane_radius.chain import Path, verify_paths
 from dane_radius.names import identity_domain
 from dane_radius.reasons import ReasonCode, Refused, Verdict
-from dane_radius.tlsa import MatchingType, Selection, Selector, TlsaRecord, Usage, first_match, matches, select
+from dane_radius.tlsa import MatchingType, Selection, Selector, TlsaRecord, Usage, first_match, select
+from dane_radius.work import MAX_CANDIDATES, TooMuchWork, Work
 from policy import Attribute, Grant, Match, Policy, RequestFacts, Rule, grant_attributes
 
 # Anchors that came from the very records that they would have to confirm: with them, "a valid chain besides"
@@ -202,15 +203,18 @@ def conclude(
     *,
     cached: bool = False,
     cui_key: bytes | None = None,
+    out_of_time: Callable[[], bool] | None = None,
 ) -> Decision:
     """The decision, given what the DNS said.
 
-    `anchors` are those held for the name's identity domain; `now` is aware.
+    `anchors` are those held for the name's identity domain; `now` is aware. `out_of_time`: whether the decision has
+    taken all the time that it may; None for no limit but that on its work (see `dane_radius.work`).
     """
     found: _Found = {**prepared.found, "cached": cached}
     try:
         secure = _require_secure(prepared.name, answer, found)
-        matched = _match(prepared, secure, anchors, now, found)
+        work = Work(out_of_time) if out_of_time else Work()
+        matched = _match(prepared, secure, anchors, now, found, work)
     except Refused as refusal:
         return refuse(
             refusal,
@@ -334,6 +338,14 @@ class _Examined:
     device_match: TlsaRecord | None
 
 
+# What an evidence shows of each list: a zone may publish more records than a log line should hold.
+_MAX_SHOWN = 16
+
+
+def _first(shown: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return shown if count <= _MAX_SHOWN else (*shown[:_MAX_SHOWN], f"… and {count - _MAX_SHOWN} more")
+
+
 # Devices come back with the same certificate, to the same records: a pure function worth remembering.
 @lru_cache(maxsize=8192)
 def _examine(leaf: Leaf, records: tuple[TlsaRecord, ...], malformed: tuple[str, ...], allow_pkix_cd: bool) -> _Examined:
@@ -341,16 +353,18 @@ def _examine(leaf: Leaf, records: tuple[TlsaRecord, ...], malformed: tuple[str, 
     device_records = [record for record in selection.usable if record.usage == Usage.DANE_EE]
     return _Examined(
         selection,
-        tuple(record.short for record in records),
+        _first(tuple(record.short for record in records[: _MAX_SHOWN + 1]), len(records)),
         (
-            *((record.short, why) for record, why in selection.set_aside),
-            *(("(malformed)", why) for why in malformed),
+            *((record.short, why) for record, why in selection.set_aside[:_MAX_SHOWN]),
+            *(("(malformed)", why) for why in malformed[:_MAX_SHOWN]),
         ),
         first_match(device_records, leaf.der, leaf.spki),
     )
 
 
-def _match(prepared: Prepared, answer: Secure, anchors: Sequence[Anchor], now: datetime, found: _Found) -> TlsaRecord:
+def _match(
+    prepared: Prepared, answer: Secure, anchors: Sequence[Anchor], now: datetime, found: _Found, work: Work
+) -> TlsaRecord:
     """The record that vouches for the certificate, strongly enough for the rule. Raises Refused."""
     rule = prepared.rule
     examined = _examine(prepared.leaf, answer.records, answer.malformed, rule.allow_pkix_cd)
@@ -364,12 +378,18 @@ def _match(prepared: Prepared, answer: Secure, anchors: Sequence[Anchor], now: d
     for usage in (Usage.DANE_TA, Usage.PKIX_EE, Usage.PKIX_TA, Usage.PKIX_CD):
         records = [record for record in usable if record.usage == usage]
         if records and rule.require.allows(usage):
-            outcome = _match_by_path(usage, records, prepared, anchors, now, failures)
+            try:
+                outcome = _match_by_path(usage, records, prepared, anchors, now, failures, work)
+            except TooMuchWork as error:
+                raise Refused(
+                    ReasonCode.CHAIN_TOO_COMPLEX, f"the certificates for {prepared.name} are refused: {error}"
+                ) from error
             if outcome:
                 found["chain"] = outcome[1]
                 return outcome[0]
     if failures:
-        found["chain_failures"] = tuple(dict.fromkeys(failures))
+        distinct = tuple(dict.fromkeys(failures))
+        found["chain_failures"] = _first(distinct[: _MAX_SHOWN + 1], len(distinct))
         raise Refused(
             ReasonCode.CHAIN_INVALID, f"a TLSA record of {prepared.name} asks for a valid chain: {failures[0]}"
         )
@@ -396,35 +416,55 @@ def _match_by_path(
     anchors: Sequence[Anchor],
     now: datetime,
     failures: list[str],
+    work: Work,
 ) -> tuple[TlsaRecord, str] | None:
-    """A record of usage 0, 1, 2 or 4 that holds, with its path. Notes in `failures` why a path did not come about."""
+    """A record of usage 0, 1, 2 or 4 that holds, with its path. Notes in `failures` why a path did not come about.
+
+    Raises TooMuchWork.
+    """
     leaf = prepared.leaf
     domain = identity_domain(prepared.name)
     # The directory gave them for this domain; that it did is not left to trust.
     anchors = [anchor for anchor in anchors if anchor.record.vouches_for(domain)]
     held = [anchor.der for anchor in anchors]
+
+    def on(path: Path) -> TlsaRecord | None:
+        """The record that one of the path's certificates matches."""
+        found = (first_match(records, link.der, link.spki) for link in path.links)
+        return next((record for record in found if record is not None), None)
+
     if usage != Usage.DANE_TA:
         foreign = _NOT_PKIX if usage != Usage.PKIX_CD else {AnchorSource.LEAF}
         trusted = [anchor.der for anchor in anchors if anchor.record.source not in foreign]
-        matched = first_match(records, leaf.der, leaf.spki)
+        candidates = held
+        matched = first_match(records, leaf.der, leaf.spki) if usage != Usage.PKIX_TA else None
         if usage != Usage.PKIX_TA and not matched:
             return None
-        paths, why = verify_paths(leaf, prepared.name, trusted, held, now)
-        if matched and usage != Usage.PKIX_TA and paths:
-            return matched, str(paths[0])
     else:
         published = [r.data for r in records if r.selector == Selector.CERT and r.matching_type == MatchingType.FULL]
         # A leaf cannot be its own CA: this usage names what stands above it (RFC 7671 section 5.2).
         candidates = [der for der in dict.fromkeys([*held, *published]) if der != leaf.der]
+        matched = None
+    if len(candidates) > MAX_CANDIDATES:
+        raise TooMuchWork(f"{len(candidates)} certificates to look for a path in, at most {MAX_CANDIDATES} expected")
+    if usage == Usage.DANE_TA:
         trusted = [der for der in candidates if _vouched(records, der)]
         if not trusted:
             failures.append(f"the CA that {records[0].short} names is neither held as an anchor nor published in full")
             return None
-        paths, why = verify_paths(leaf, prepared.name, trusted, candidates, now)
+    paths, why = verify_paths(
+        leaf,
+        prepared.name,
+        trusted,
+        candidates,
+        now,
+        enough=lambda path: matched is not None or on(path) is not None,
+        work=work,
+    )
     for path in paths:
-        for record in records:
-            if any(matches(record, link.der, link.spki) for link in path.links):
-                return record, str(path)
+        record = matched or on(path)
+        if record is not None:
+            return record, str(path)
     if not paths:
         failures += why
     return None

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from dane_radius.work import Work
+
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -21,8 +23,10 @@ class ConstraintError(ValueError):
     """A name lies outside of what a CA may vouch for; the text says which."""
 
 
-def check_name_constraints(issuer: x509.Certificate, below: Sequence[x509.Certificate]) -> None:
+def check_name_constraints(issuer: x509.Certificate, below: Sequence[x509.Certificate], work: Work) -> None:
     """Raises ConstraintError unless all names of the certificates `below` (the leaf first) are within bounds.
+
+    Raises TooMuchWork when there are too many of both.
 
     A self-issued certificate is exempt unless it is the leaf (RFC 5280 section 6.1.3 (b), (c)).
     """
@@ -34,7 +38,9 @@ def check_name_constraints(issuer: x509.Certificate, below: Sequence[x509.Certif
     for position, certificate in enumerate(below):
         if position and certificate.subject == certificate.issuer:
             continue
-        for name in _names(certificate):
+        names = _names(certificate)
+        work.compare(len(names) * (len(permitted) + len(excluded)))
+        for name in names:
             _check(name, permitted, excluded)
 
 

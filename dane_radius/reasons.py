@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     TLSA_UNUSABLE = "tlsa_unusable"
     TLSA_MISMATCH = "tlsa_mismatch"
     CHAIN_INVALID = "chain_invalid"
+    CHAIN_TOO_COMPLEX = "chain_too_complex"
 
     # ours
     INTERNAL_ERROR = "internal_error"

@@ -44,6 +44,8 @@ _SWEEP_EVERY = 10
 _MAX_RESUMABLE = 16_384
 # Handshakes between their last challenge and their decision; an abandoned one leaves its entry to be pushed out.
 _MAX_LOOKED_AHEAD = 4096
+# All other devices wait for a decision under way. On a machine that is busy, it may be interrupted meanwhile.
+_MAX_DECISION_SECONDS = 0.25
 # A device whose session ends is expected back then: its records are looked up so many seconds before.
 _EXPECTED_AHEAD_SECONDS = 2.0
 
@@ -300,7 +302,16 @@ class Service:
             return decision
         anchors = self._anchors(prepared.name) if needs_anchors(answer) else ()
         now = datetime.fromtimestamp(seconds, UTC)
-        return conclude(prepared, answer, anchors, now, cached=cached, cui_key=self.cui_key)
+        ends = time.perf_counter() + _MAX_DECISION_SECONDS
+        return conclude(
+            prepared,
+            answer,
+            anchors,
+            now,
+            cached=cached,
+            cui_key=self.cui_key,
+            out_of_time=lambda: time.perf_counter() > ends,
+        )
 
     def _anchors(self, name: str) -> Sequence[Anchor]:
         """The anchors for a name, as they are now: one may just have been removed, or found for this very device."""

@@ -174,5 +174,12 @@ def matches(record: TlsaRecord, certificate: bytes, spki: bytes) -> bool:
 
 
 def first_match(records: Sequence[TlsaRecord], certificate: bytes, spki: bytes) -> TlsaRecord | None:
-    """The first of `records` that matches, or None."""
-    return next((record for record in records if matches(record, certificate, spki)), None)
+    """The first of `records` that matches, or None. Each digest of the certificate is computed once."""
+    wanted: dict[tuple[int, int], bytes] = {}
+    for record in records:
+        kind = (record.selector, record.matching_type)
+        if kind not in wanted:
+            wanted[kind] = association(certificate, spki, *kind)
+        if hmac.compare_digest(record.data, wanted[kind]):
+            return record
+    return None

@@ -1,0 +1,178 @@
+"""What a decision costs at most, whatever a zone publishes and a device shows."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from dane_radius import tlsa, work
+from dane_radius.answers import Secure
+from dane_radius.certificate import parse_leaf
+from dane_radius.chain import _parse
+from dane_radius.decision import Decision, Prepared, conclude, prepare
+from dane_radius.reasons import ReasonCode
+from dane_radius.tlsa import TlsaRecord
+from dane_radius.work import TooMuchWork, Work
+from policy import RequestFacts, parse_policy
+from tests.harness.pki import Authority, Identity, authority, new_key
+
+NAME = "a1._device.example.net"
+POLICY = parse_policy(b"version: 1\nrules: [{name: r, identity: ['*._device.example.net'], grant: {vlan: 7}}]\n")
+NOW = datetime.now(UTC)
+CA = authority("Work Test CA")
+DEVICE = CA.issue(NAME)
+_serials = itertools.count(1000)
+
+
+def decide(device: Identity, records: Sequence[TlsaRecord], out_of_time: Callable[[], bool] | None = None) -> Decision:
+    prepared = prepare(parse_leaf(device.der), POLICY, RequestFacts())
+    assert isinstance(prepared, Prepared)
+    return conclude(prepared, Secure(tuple(records), 60), (), NOW, out_of_time=out_of_time)
+
+
+def published(ca: Authority = CA, *, constraints: int = 0, key: object = None, excluded: str = "example.org") -> bytes:
+    """A certificate of the CA's name, with its key or another one, and so many name constraints."""
+    name = ca.certificate.subject
+    signer = key or ca.key
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(signer.public_key())  # type: ignore[attr-defined]  # a private key of any kind
+        .serial_number(next(_serials))
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=90))
+        .add_extension(x509.BasicConstraints(True, None), True)
+    )
+    if constraints:
+        trees = [x509.DNSName(f"x{number}.{excluded}") for number in range(constraints)]
+        builder = builder.add_extension(x509.NameConstraints(None, trees), True)
+    return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.DER)  # type: ignore[arg-type]
+
+
+def ta(*certificates: bytes) -> list[TlsaRecord]:
+    return [TlsaRecord(2, 0, 0, certificate) for certificate in certificates]
+
+
+def too_complex(decision: Decision) -> str:
+    assert decision.reason is ReasonCode.CHAIN_TOO_COMPLEX
+    assert not decision.accepted
+    return decision.detail
+
+
+def test_an_honest_zone_is_far_from_every_limit() -> None:
+    four = [published() for _ in range(4)]
+    assert decide(DEVICE, ta(*four)).accepted
+    assert decide(DEVICE, ta(published(constraints=50))).accepted
+    spent = Work()
+    from dane_radius.chain import verify_paths
+
+    verify_paths(parse_leaf(DEVICE.der), NAME, four, four, NOW, work=spent, enough=lambda path: True)
+    assert (spent.signatures, spent.steps) == (1, 1)
+    assert spent.octets < work.MAX_PARSED_OCTETS / 10
+
+
+def test_one_certificate_with_thousands_of_constraints() -> None:
+    decision = decide(DEVICE, ta(published(constraints=2500)))
+    assert decision.reason is ReasonCode.CHAIN_INVALID
+    assert "at most 16384 expected" in decision.detail
+
+
+def test_many_constraints_against_many_names() -> None:
+    crowded = CA.issue(NAME, *(f"n{number}.example.org" for number in range(300)))
+    assert "pairs of a name and a name constraint" in too_complex(decide(crowded, ta(published(constraints=300))))
+    # Either alone is allowed.
+    assert decide(DEVICE, ta(published(constraints=300, excluded="example.com"))).accepted
+    assert decide(crowded, ta(published())).accepted
+
+
+def test_many_certificates_of_one_key() -> None:
+    assert "40 certificates to look for a path in, at most 32 expected" in too_complex(
+        decide(DEVICE, ta(*(published() for _ in range(40))))
+    )
+    # The first one that signs is enough: the others are not looked at.
+    assert decide(DEVICE, ta(*(published() for _ in range(30)))).accepted
+
+
+def test_many_keys_under_one_name() -> None:
+    strangers = [published(key=new_key()) for _ in range(30)]
+    assert "more than 16 signatures" in too_complex(decide(DEVICE, ta(*strangers)))
+
+
+def test_many_octets_of_certificates() -> None:
+    large = [published(constraints=400) for _ in range(12)]
+    assert sum(map(len, large)) > work.MAX_PARSED_OCTETS
+    assert "octets of certificates" in too_complex(decide(DEVICE, ta(*large)))
+
+
+def test_chains_that_loop_through_many_certificates_end() -> None:
+    spent = Work()
+    for _ in range(work.MAX_STEPS):
+        spent.step()
+    with pytest.raises(TooMuchWork, match="64 certificates to try as issuers"):
+        spent.step()
+
+
+def test_the_time_of_a_decision_is_limited_too() -> None:
+    assert "the time for one decision is over" in too_complex(decide(DEVICE, ta(published()), lambda: True))
+    # A device whose own record matches needs no search, and so no time for it.
+    assert decide(DEVICE, [DEVICE.tlsa()], lambda: True).accepted
+
+
+@pytest.mark.parametrize(
+    ("bits", "exponent", "problem"),
+    [
+        (1024, 65537, "RSA key of 1024 bits, 2048 to 8192 expected"),
+        (2048, 65537, None),
+        (2048, 3, None),
+        (2048, 2**40 + 1, "RSA exponent of 41 bits, at most 33 expected"),
+        (16384, 65537, "RSA key of 16384 bits, 2048 to 8192 expected"),
+    ],
+)
+def test_keys_whose_signatures_take_long_are_not_used(bits: int, exponent: int, problem: str | None) -> None:
+    # Its own signature is of no interest here; a modulus of no special form will do.
+    modulus = int.from_bytes(os.urandom(bits // 8), "big") | 1 << (bits - 1) | 1
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    name = CA.certificate.subject
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key)
+        .serial_number(next(_serials))
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=90))
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .sign(CA.key, hashes.SHA256())  # type: ignore[arg-type]  # a P-256 key
+    )
+    assert _parse(certificate.public_bytes(Encoding.DER)).usable_problem == problem
+
+
+def test_a_large_rrset_computes_each_digest_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[tuple[int, int]] = []
+    real = tlsa.association
+
+    def counting(certificate: bytes, spki: bytes, selector: int, matching_type: int) -> bytes:
+        computed.append((selector, matching_type))
+        return real(certificate, spki, selector, matching_type)
+
+    monkeypatch.setattr(tlsa, "association", counting)
+    records = [TlsaRecord(3, number % 2, 1 + number % 2, os.urandom(32 * (1 + number % 2))) for number in range(1500)]
+    assert decide(DEVICE, records).reason is ReasonCode.TLSA_MISMATCH
+    assert sorted(computed) == [(0, 1), (1, 2)]
+
+
+def test_evidence_shows_a_part_of_what_is_long() -> None:
+    records = [TlsaRecord(3, 1, 1, os.urandom(32)) for _ in range(100)] + [TlsaRecord(9, 1, 1, b"")] * 1
+    evidence = decide(DEVICE, records).evidence
+    assert len(evidence.records) == 17
+    assert evidence.records[-1] == "… and 85 more"
+    assert decide(DEVICE, records[:16]).evidence.records == tuple(record.short for record in records[:16])
