@@ -60,14 +60,8 @@ def _plain_sustains(rows: list[dict[str, Any]], rate: int) -> bool:
 
 
 def _sustained(rows: list[dict[str, Any]], arm: str) -> int:
-    """The highest rate which this server carried, as it did all lower ones; 0 when it did not carry the lowest."""
-    highest = 0
-    for row in rows:
-        if row["arm"] == arm:
-            if not _sustains(row):
-                break
-            highest = row["rate"]
-    return highest
+    """The highest rate which this server carried; 0 when it carried none."""
+    return max((row["rate"] for row in rows if row["arm"] == arm and _sustains(row)), default=0)
 
 
 def text(figures: dict[str, Any]) -> str:
