@@ -149,7 +149,10 @@ class Service:
         if (enough := reserve_descriptors(places)) < places:
             self.log.error("too few descriptors: raise LimitNOFILE of the service", max_waiting=places, may_wait=enough)
         self.lookups.keep_warm(self.policies.current.suffixes())
-        self.lookups.start()
+        try:
+            self.lookups.start()
+        except OSError as error:
+            raise ConfigError(f"resolver: no socket to ask {self.config.resolver.address}: {error.strerror}") from error
         self.reporter.start()
         self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)
         self._housekeeper.start()

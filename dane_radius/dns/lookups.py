@@ -11,10 +11,11 @@ import asyncio
 import heapq
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from dane_radius.answers import Answer, Unavailable
@@ -33,8 +34,8 @@ _REFRESHES_AT_ONCE = 64
 _MAX_REFRESHES_QUEUED = 10_000
 _MAX_EXPECTED = 100_000
 _HOUSEKEEPING_SECONDS = 0.5
-# How often a lookup is repeated because its name was flushed meanwhile.
-_MAX_ASKED_AGAIN = 8
+# How often a lookup is asked because its name was flushed meanwhile.
+_MAX_ASKED = 8
 # An answer that lasts so much longer than the next housekeeping needs no early refresh. Seconds.
 _LASTS_SECONDS = 5.0
 
@@ -65,6 +66,7 @@ class Lookup:
     to_wake: list[Callable[[], None]] = field(default_factory=list)
     # The name was flushed meanwhile: what comes may have been said before the change, so the DNS is asked again.
     asked_too_early: bool = False
+    asked: int = 0
 
 
 @dataclass(slots=True)
@@ -103,7 +105,6 @@ class Lookups:
         self.counts = LookupCounts()
         self._under_way: dict[str, Lookup] = {}
         self._unproven = 0
-        self._fresh: deque[Lookup] = deque()
         self._refreshing = 0
         # In turns between domains: the first domain's first name is next.
         self._refresh_queue: OrderedDict[str, OrderedDict[str, Cause]] = OrderedDict()
@@ -113,8 +114,9 @@ class Lookups:
         self._expected_at: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: asyncio.Event
         self._client: Client | None = None
+        self._start_error: OSError | None = None
 
     # --- for the server's threads ------------------------------------------------------------------------------------
 
@@ -159,8 +161,8 @@ class Lookups:
         if lookup is not None:
             self.counts.shared += 1
             return lookup
-        loop = self._loop
-        if loop is None:
+        client = self._client
+        if client is None:
             return self._instead(name, "lookups are not running")
         domain = self.domains.of(identity_domain(f"x.{name}" if cause is Cause.DOMAIN else name))
         if len(self._under_way) >= MAX_LOOKUPS or (cause is Cause.IDENTITY and self._unproven >= MAX_UNPROVEN_LOOKUPS):
@@ -172,9 +174,11 @@ class Lookups:
         self.domains.started(domain, lookup, now)
         self.counts.started[cause] += 1
         self._unproven += cause is Cause.IDENTITY
-        self._fresh.append(lookup)
-        if len(self._fresh) == 1:
-            loop.call_soon_threadsafe(self._launch)
+        try:
+            client.ask(name, partial(self._answered, lookup))
+        except Exception as error:
+            # A client promises not to raise. If one does, nobody may be let in, or be left waiting.
+            self._end_lookup(lookup, Unavailable(f"the lookup failed: {type(error).__name__}: {error}"))
         return lookup
 
     def expect(self, name: str, after: float) -> None:
@@ -242,7 +246,7 @@ class Lookups:
     def _refresh_soon(self, name: str, cause: Cause = Cause.REFRESH) -> None:
         """Called under the lock."""
         domain = identity_domain(name)
-        if self._loop is None or self._refreshes_queued >= _MAX_REFRESHES_QUEUED:
+        if self._client is None or self._refreshes_queued >= _MAX_REFRESHES_QUEUED:
             self.counts.refreshes_dropped += 1
             return
         names = self._refresh_queue.setdefault(domain, OrderedDict())
@@ -271,85 +275,68 @@ class Lookups:
     # --- the engine's own thread -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. Raises OSError."""
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="dns-lookups", daemon=True)
         self._thread.start()
         ready.wait()
+        if self._start_error is not None:
+            raise self._start_error
 
     def stop(self) -> None:
         """End the thread. Lookups under way end as unavailable."""
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
-            return
         with self.lock:
-            self._loop = None
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=10)
+            loop, self._loop, self._client = self._loop, None, None
+        if loop is None or self._thread is None:
+            return
+        loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(timeout=10)
 
     def _run(self, ready: threading.Event) -> None:
         loop = asyncio.new_event_loop()
-        self._client = self._resolver.open()
-        self._loop = loop
-        loop.call_soon(self._keep_house)
-        loop.call_soon(ready.set)
+        asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
-            loop.run_until_complete(self._end())
+            loop.run_until_complete(self._serve(ready))
         finally:
+            # Whatever became of it, nobody waits for the start of a thread that is over.
+            ready.set()
             loop.close()
 
-    async def _end(self) -> None:
-        self._launch()
-        # Every task gets as far as its first wait, so that each ends by waking whoever waits for it.
-        await asyncio.sleep(0)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
-
-    def _launch(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            with self.lock:
-                if not self._fresh:
-                    return
-                fresh, self._fresh = self._fresh, deque()
-            for lookup in fresh:
-                task = loop.create_task(self._ask(lookup))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-
-    async def _ask(self, lookup: Lookup) -> None:
-        answer: Answer = Unavailable("the lookup was ended")
+    async def _serve(self, ready: threading.Event) -> None:
+        client = self._resolver.open()
+        self._ending = asyncio.Event()
         try:
-            answer = await self._answer(lookup)
-        except Exception as error:
-            # A client promises not to raise. If one does, nobody may be let in, or be left waiting.
-            answer = Unavailable(f"the lookup failed: {type(error).__name__}: {error}")
-        finally:
-            with self.lock:
-                self._end_lookup(lookup, answer)
-                # Under the lock: a waiter that leaves takes its own callable out, and must not be called after that.
-                for wake in lookup.to_wake:
-                    wake()
+            client.start()
+        except OSError as error:
+            self._start_error = error
+            await client.close()
+            return
+        with self.lock:
+            self._loop, self._client = asyncio.get_running_loop(), client
+        self._keep_house()
+        ready.set()
+        await self._ending.wait()
+        await client.close()
 
-    async def _answer(self, lookup: Lookup) -> Answer:
-        assert self._client is not None
-        for _ in range(_MAX_ASKED_AGAIN):
-            lookup.asked_too_early = False
-            answer = await self._client.lookup(lookup.name)
-            if not lookup.asked_too_early:
-                return answer
-        return Unavailable(f"{lookup.name} was flushed {_MAX_ASKED_AGAIN} times while it was looked up")
+    def _answered(self, lookup: Lookup, answer: Answer) -> None:
+        """In the event loop."""
+        with self.lock:
+            lookup.asked += 1
+            if lookup.asked_too_early:
+                # The answer may have been given before the change that the flush was for.
+                lookup.asked_too_early = False
+                if lookup.asked < _MAX_ASKED and self._client is not None:
+                    self._client.ask(lookup.name, partial(self._answered, lookup))
+                    return
+                answer = Unavailable(f"{lookup.name} was flushed {lookup.asked} times while it was looked up")
+            self._end_lookup(lookup, answer)
+            # Under the lock: a waiter that leaves takes its own callable out, and must not be called after that.
+            for wake in lookup.to_wake:
+                wake()
 
     def _end_lookup(self, lookup: Lookup, answer: Answer) -> None:
         """Called under the lock."""
         now = self._clock()
-        if lookup.asked_too_early and not isinstance(answer, Unavailable):
-            # Flushed between the answer and this lock.
-            answer = Unavailable(f"{lookup.name} was flushed while it was looked up")
         lookup.answer = answer
         del self._under_way[lookup.name]
         self._unproven -= lookup.cause is Cause.IDENTITY
@@ -362,7 +349,7 @@ class Lookups:
     def _keep_house(self) -> None:
         loop = asyncio.get_running_loop()
         with self.lock:
-            if self._loop is None:
+            if self._client is None:
                 return
             now = self._clock()
             self._start_expected(now)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,12 @@ class Client(Protocol):
     async def lookup(self, name: str) -> Answer:
         """The TLSA RRset of a normalized name, in bounded time. Never raises: what goes wrong is an answer, too."""
 
+    def start(self) -> None:
+        """Get ready, in the event loop. Raises OSError."""
+
+    def ask(self, name: str, done: Callable[[Answer], None]) -> None:
+        """As `lookup`, from any thread, after `start`: `done` is called once, from the event loop. Never raises."""
+
     async def close(self) -> None:
         """Close every socket. Lookups under way end as unavailable."""
 
@@ -38,7 +45,7 @@ class Resolver(Protocol):
     """A validating resolver, as configured."""
 
     def open(self) -> Client:
-        """A client for the running event loop. Opens no socket before the first lookup."""
+        """A client for one event loop. Opens no socket before its `start`, or its first lookup."""
 
     def lookup(self, name: str) -> Answer:
         """The TLSA RRset of a normalized name, asked once. Blocks, in bounded time. Never raises."""

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dane_radius.answers import Answer, Unavailable
@@ -63,8 +64,31 @@ class StreamClient:
         self._tls, self._server_name = tls, server_name
         self._connections: list[_Connection] = []
         self._readers: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         # While one connection is being opened, others wait for it: a crowd must not open one each.
         self._opening = asyncio.Lock()
+
+    def start(self) -> None:
+        """As `Client.start`."""
+        self._loop = asyncio.get_running_loop()
+
+    def ask(self, name: str, done: Callable[[Answer], None]) -> None:
+        """As `Client.ask`."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._begin, name, done)
+
+    def _begin(self, name: str, done: Callable[[Answer], None]) -> None:
+        task = asyncio.ensure_future(self._finish(name, done))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _finish(self, name: str, done: Callable[[Answer], None]) -> None:
+        answer: Answer = Unavailable("the lookup was ended")
+        try:
+            answer = await self.lookup(name)
+        finally:
+            done(answer)
 
     async def lookup(self, name: str) -> Answer:
         """As `Client.lookup`."""
@@ -176,6 +200,9 @@ class StreamClient:
 
     async def close(self) -> None:
         """As `Client.close`."""
+        for task in list(self._asking):
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
         connections, self._connections = self._connections, []
         readers = list(self._readers)
         for connection in connections:

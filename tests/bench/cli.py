@@ -115,7 +115,7 @@ def _scenario_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--qname-minimisation/--no-qname-minimisation",
-            default=True,
+            default=False,
             show_default=True,
             help="Unbound's: with it, each new name takes one DNS round trip per label more.",
         ),

@@ -51,7 +51,7 @@ class Settings:
     server_key: str = "p256"
     identity: str = "anonymous"
     cold: str = "zone"
-    qname_minimisation: bool = True
+    qname_minimisation: bool = False
 
     def pick(self, full: Any, quick: Any) -> Any:
         """The scenario's figure, or the one of its short form."""
@@ -118,7 +118,7 @@ class Stand:
             self._silence = stack.enter_context(DnsDelay(self.knot.port, addresses=addresses))
             stubs |= {zone: (address, self._silence.port) for zone, address in zip(self._dead, addresses, strict=True)}
         anchors = "".join(self.knot.trust_anchors(wish.name) for wish in wishes)
-        extra = _UNBOUND if self.settings.qname_minimisation else f"{_UNBOUND}    qname-minimisation: no\n"
+        extra = f"{_UNBOUND}    qname-minimisation: yes\n" if self.settings.qname_minimisation else _UNBOUND
         self.unbound = stack.enter_context(Unbound(self.folder / "unbound", stubs, anchors, extra=extra))
         self.resolver_port = self.unbound.port
         relays = [self.relay]

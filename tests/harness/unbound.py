@@ -80,7 +80,7 @@ server:
     val-bogus-ttl: 2
     harden-dnssec-stripped: yes
     harden-below-nxdomain: yes
-    qname-minimisation: yes
+    qname-minimisation: no
     aggressive-nsec: no
     serve-expired: no
     prefetch: no

@@ -131,16 +131,15 @@ def test_a_domain_that_does_not_answer_has_few_lookups_under_way(make: Make) -> 
 
 
 def test_a_client_that_raises_is_unavailable_and_the_engine_goes_on(make: Make) -> None:
-    def broken(name: str) -> Answer:
-        raise RuntimeError(f"no {name}")
-
     lookups, script, clock = make()
-    script.answer = broken
-    answer = look_up(lookups)
-    assert isinstance(answer, Unavailable)
-    assert "RuntimeError" in answer.detail
-    clock.now += 2
-    script.answer = GOOD
+    script.broken = True
+    for cause in (Cause.DECISION, Cause.REFRESH):
+        answer = look_up(lookups, cause=cause)
+        assert isinstance(answer, Unavailable)
+        assert "RuntimeError" in answer.detail
+        assert lookups.under_way == 0
+        clock.now += 2
+    script.broken = False
     assert look_up(lookups) == GOOD
 
 

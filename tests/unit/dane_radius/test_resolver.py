@@ -192,6 +192,7 @@ async def ask_all(resolver: LoopbackResolver | TlsResolver, names: list[str]) ->
 
 def test_sockets_are_replaced_so_that_ports_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dane_radius.dns.udp._QUESTIONS_PER_SOCKET", 5)
+    monkeypatch.setattr("dane_radius.dns.udp._TICK_SECONDS", 0.001)
     ports: list[int] = []
     with server(lambda query_id: [query_id + ANSWER[2:]]) as (port, _):
 
@@ -200,6 +201,7 @@ def test_sockets_are_replaced_so_that_ports_do_not_stay(monkeypatch: pytest.Monk
             assert isinstance(client, UdpClient)
             for _ in range(100):
                 assert await client.lookup(NAME) == GOOD
+                await asyncio.sleep(0.002)
                 ports.extend(channel.udp.getsockname()[1] for channel in client._sockets)
             assert len(client._sockets) == 4
             assert client._retired == []
