@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from prometheus_client import start_http_server
-
 from dane_radius import __version__
 from dane_radius.anchors import Anchor, AnchorDirectory
 from dane_radius.answers import Answer, Unavailable
@@ -30,6 +28,7 @@ from dane_radius.hint import HINT_SLACK_SECONDS, Hinter, HintResult, claimed_nam
 from dane_radius.limits import RateLimiter
 from dane_radius.log import open_log
 from dane_radius.metrics import Metrics
+from dane_radius.metrics_server import MetricsServer
 from dane_radius.names import normalize
 from dane_radius.reasons import ReasonCode, Refused, Verdict
 from dane_radius.reporter import DecisionReporter
@@ -115,6 +114,7 @@ class Service:
             self.log, self.metrics, config.log.interval, json_file, after=self._expect_back
         )
         self._control: ControlServer | None = None
+        self._scraped: MetricsServer | None = None
         self._stop = threading.Event()
         self._housekeeper: threading.Thread | None = None
         self._anchor_error: str | None = None
@@ -132,9 +132,10 @@ class Service:
         metrics = self.config.metrics
         if metrics.port:
             try:
-                start_http_server(metrics.port, metrics.address, registry=self.metrics.registry)
+                self._scraped = MetricsServer(metrics.address, metrics.port, self.metrics.registry)
             except OSError as error:
                 raise ConfigError(f"metrics: {metrics.address} port {metrics.port}: {error.strerror}") from error
+            self._scraped.start()
         if self.config.control_socket:
             self._control = ControlServer(self.config.control_socket, self._handle)
             try:
@@ -168,6 +169,8 @@ class Service:
         self.hint_waits.close()
         if self._control is not None:
             self._control.stop()
+        if self._scraped is not None:
+            self._scraped.stop()
         self.reporter.stop()
         self.log.info("stopped")
 
@@ -404,6 +407,8 @@ class Service:
         self.anchors.refresh()
         self.waits.sweep()
         self.hint_waits.sweep()
+        if self._scraped is not None:
+            self._scraped.close_overdue()
         self.metrics.anchors.set(len(self.anchors))
         if self.anchors.last_error != self._anchor_error:
             self._anchor_error = self.anchors.last_error

@@ -6,6 +6,8 @@ reason; nobody gets in by a wait; and no thread, descriptor or place stays occup
 
 from __future__ import annotations
 
+import resource
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -109,7 +111,7 @@ def place(folder: Path) -> Iterator[Place]:
     server_ca.write_bytes(radius.server_ca.pem)
     fleets: dict[str, Fleet] = {}
     first = 1
-    for zone, count in ((FAR, 2 * CROWD + 350), (OTHER, 60), *((zone, 4) for zone in DEAD)):
+    for zone, count in ((FAR, 2 * CROWD + 400), (OTHER, 60), *((zone, 4) for zone in DEAD)):
         fleets[zone] = make_fleet(ca, zone, count, where / "devices", server_ca, first=first, ttl=60)
         first += count
     zones = [Zone(zone, fleets[zone].records) for zone in (FAR, OTHER)]
@@ -379,3 +381,34 @@ def test_floods_of_the_control_socket_and_the_metrics_port_do_not_end_a_wait(pla
         stop.set()
         for thread in threads:
             thread.join(30)
+
+
+def test_a_thousand_idle_connections_to_the_metrics_port_refuse_nobody(place: Place) -> None:
+    """A server that is short of descriptors cannot write a TLS session, and refuses every device."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    idle = []
+    try:
+        for _ in range(1100):
+            try:
+                idle.append(socket.create_connection(("127.0.0.1", place.radius.metrics_port), timeout=1))
+            except OSError:
+                # Its queue is full: as good as refused.
+                break
+        assert len(idle) > 8
+        assert accepted(place.storm(place.devices(FAR, 20))) == 20
+        assert place.radius.daemon is not None
+        assert len(list(Path(f"/proc/{place.radius.daemon.pid}/fd").iterdir())) < 200
+    finally:
+        for connection in idle:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    def scraped() -> bool:
+        try:
+            return "dane_radius_build_info" in place.radius.metrics()
+        except (OSError, IndexError):
+            # Closed without an answer: the last of the others still hold the places.
+            return False
+
+    wait_for(scraped, "the next scrape", 20)
