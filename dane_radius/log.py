@@ -32,17 +32,27 @@ class LogFile:
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
-    def write_line(self, line: str) -> None:
-        """One write(2), so that lines of several threads never mix. A full disk loses the line, not the decision."""
-        with contextlib.suppress(OSError):
-            os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
+    def write_line(self, line: str) -> int:
+        """As `write_lines` for one line."""
+        return self.write_lines([line])
 
-    def write_lines(self, lines: list[str]) -> None:
-        """Many lines at once, in as few writes as may be."""
-        octets = memoryview("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+    def write_lines(self, lines: list[str]) -> int:
+        """Write whole lines with one write(2), so that those of several threads never mix.
+
+        Returns how many were lost: a full disk loses lines, not decisions, and leaves no part of a line.
+        """
+        octets = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        try:
+            written = os.write(self._descriptor, octets)
+        except OSError:
+            return len(lines)
+        if written == len(octets):
+            return 0
+        whole = octets.rfind(b"\n", 0, written) + 1
         with contextlib.suppress(OSError):
-            while octets:
-                octets = octets[os.write(self._descriptor, octets) :]
+            # Only a regular file can be cut; a pipe has passed the part on.
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (written - whole))
+        return len(lines) - octets.count(b"\n", 0, whole)
 
     def reopen_if_moved(self) -> None:
         """Open the path anew if it now names another file, or none."""
@@ -142,6 +152,8 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+# A stranger chooses much of what a refusal says, and how many refusals there are.
+MAX_LINE_OCTETS = 4096
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
 # What differs between two visits of a device: in the evidence, "ttl" and "cached" behind it.
 _TTL = Evidence._fields.index("ttl")
@@ -206,7 +218,7 @@ def decision_line(decision: Decision, *, at: float, seconds: float, request: Map
     if not decision.accepted or decision.monitored:
         fields = decision_fields(decision, at=at, seconds=seconds, request=request)
         fields["event"], fields["level"] = "decision", level_of(decision)
-        return _to_json(fields)
+        return _bounded(fields)
     evidence = decision.evidence
     members = (
         _evidence_members(0, evidence[:_TTL]),
@@ -219,6 +231,29 @@ def decision_line(decision: Decision, *, at: float, seconds: float, request: Map
         f'{",".join(filter(None, members))}}},"milliseconds":{round(seconds * 1000, 3)!r},"timestamp":"{_iso(at)}",'
         f'"event":"decision","level":"{level_of(decision)}"}}'
     )
+
+
+def _bounded(fields: dict[str, Any]) -> str:
+    """The line, of at most MAX_LINE_OCTETS: what is longest is cut first, and the line says so."""
+    line = _to_json(fields)
+    if len(line) <= MAX_LINE_OCTETS:
+        return line
+    for length in (256, 64, 16):
+        line = _to_json({**_cut(fields, length), "cut": True, "timestamp": fields["timestamp"]})
+        if len(line) <= MAX_LINE_OCTETS:
+            break
+    return line
+
+
+def _cut(value: Any, length: int) -> Any:
+    """Strings of at most `length` characters, and lists of at most a quarter as many elements."""
+    if isinstance(value, str):
+        return value if len(value) <= length else f"{value[: length - 1]}…"
+    if isinstance(value, dict):
+        return {key: _cut(part, length) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut(part, length) for part in value[: length // 4]]
+    return value
 
 
 def _members(fields: dict[str, Any]) -> str:

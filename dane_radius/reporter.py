@@ -104,4 +104,6 @@ class DecisionReporter:
 
     def _write(self, lines: list[str]) -> None:
         if lines and self._json_file is not None:
-            self._json_file.write_lines(lines)
+            lost = self._json_file.write_lines(lines)
+            if lost:
+                self._metrics.unlogged.inc(lost)

@@ -62,8 +62,12 @@ class RequestFacts(NamedTuple):
 
 
 def ssid_of(called_station_id: str | None) -> str | None:
-    """The SSID in a Called-Station-Id of the form `00-10-A4-23-19-C0:SSID` (RFC 3580 section 3.20), or None."""
-    if not called_station_id:
+    """The SSID in a Called-Station-Id of the form `00-10-A4-23-19-C0:SSID` (RFC 3580 section 3.20), or None.
+
+    One with a NUL octet is none: what stands behind it is invisible in many places, and `iot` must not be an alias of
+    it. FreeRADIUS writes the octet as `\\000`.
+    """
+    if not called_station_id or "\0" in called_station_id or "\\000" in called_station_id:
         return None
     match = _MAC_AND_SSID.match(called_station_id)
     return (match["ssid"] or None) if match else None

@@ -49,8 +49,11 @@ class PolicyStore:
             self.last_error = error
             self._report(error)
             return False
-        self.last_error = None
+        mended, self.last_error = self.last_error is not None, None
         if policy.digest == self.current.digest:
+            # What is in force stays; but if the file was broken in between, it is not any more.
+            if mended:
+                self._report(self.current)
             return False
         self.current = policy
         self._report(policy)

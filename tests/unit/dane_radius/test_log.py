@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from hypothesis import strategies as st
 
 from dane_radius.config import LogConfig
 from dane_radius.decision import Decision, Evidence
-from dane_radius.log import LogFile, decision_line, log_decision, open_log
+from dane_radius.log import MAX_LINE_OCTETS, LogFile, decision_line, log_decision, open_log
+from dane_radius.metrics import Metrics
 from dane_radius.reasons import ReasonCode, Verdict
+from dane_radius.reporter import DecisionReporter
+from policy import RequestFacts
 
 ACCEPT = Decision(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r", evidence=Evidence(ttl=0))
 REJECT = Decision(Verdict.REJECT, ReasonCode.DNS_BOGUS, "d", "a.example.net", "r")
@@ -92,8 +96,48 @@ def test_many_lines_at_once(tmp_path: Path) -> None:
     assert lines == ["first", *(f"{number} {'é' * number}" for number in range(300)), "last"]
 
 
-def test_a_full_disk_loses_lines_and_nothing_else() -> None:
-    LogFile("/dev/full").write_lines(["lost", "too"])
+def test_a_full_disk_loses_lines_counts_them_and_leaves_no_part_of_one(tmp_path: Path) -> None:
+    assert LogFile("/dev/full").write_lines(["one", "two"]) == 2
+    assert LogFile("/dev/full").write_line("one") == 1
+    path = tmp_path / "log"
+    file = LogFile(str(path))
+    assert file.write_line("before") == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A disk on which there is room for two lines and a half. Python ignores the signal that comes with it.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (7 + 25, limits[1]))
+    try:
+        assert file.write_lines(["x" * 9] * 5) == 3
+        assert file.write_line("y" * 50) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "before\n" + ("x" * 9 + "\n") * 2
+    assert file.write_line("after") == 0
+    assert path.read_text().endswith("x\nafter\n")
+
+
+def test_lost_lines_are_counted() -> None:
+    metrics = Metrics()
+    reporter = DecisionReporter(open_log(LogConfig(destination="none"))[0], metrics, json_file=LogFile("/dev/full"))
+    for _ in range(3):
+        reporter.report(ACCEPT, 0.001, RequestFacts())
+    samples = {sample.name: sample.value for metric in metrics.unlogged.collect() for sample in metric.samples}
+    assert samples["dane_radius_decisions_unlogged_total"] == 3
+
+
+def test_a_line_is_bounded_whatever_strangers_say() -> None:
+    hostile = "\x01" * 5000
+    evidence = Evidence(names=tuple(f"{hostile}{n}" for n in range(50)), records=("r" * 300,) * 400)
+    refused = Decision(Verdict.REJECT, ReasonCode.TLSA_MISMATCH, hostile, "a.example", "rule", evidence=evidence)
+    request: dict[str, str | None] = {"station": hostile, "nas": hostile, "ssid": hostile, "outer_identity": hostile}
+    line = decision_line(refused, at=0.0, seconds=0.001, request=request)
+    assert len(line) <= MAX_LINE_OCTETS
+    found = json.loads(line)
+    assert found["cut"] is True
+    assert (found["verdict"], found["reason"], found["name"]) == ("reject", "tlsa_mismatch", "a.example")
+    assert found["timestamp"].startswith("1970-01-01T00:00:00")
+    # What fits is whole, and does not say that it was cut.
+    short = decision_line(refused._replace(detail="d", evidence=Evidence()), at=0.0, seconds=0.001, request={})
+    assert "cut" not in json.loads(short)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))

@@ -104,7 +104,7 @@ rules:
   - {name: none, identity: ["*._device.denied.example"], deny: true}
   - {name: one, identity: ["a1.lock._device.example.com", "b2.lock._device.example.com"], grant: {vlan: 8}}
 """
-    policy = parse_policy(text, "p.yaml")
+    policy = parse_policy(text.encode())
     assert policy.suffixes() == ["camera._device.example.net", "_device.example.org", "lock._device.example.com"]
 
 
@@ -211,6 +211,8 @@ def test_networks(network: str, facts: dict[str, str], expected: bool) -> None:
         ("00-10-A4-23-19:iot", None),
         ("iot", None),
         ("00-10-A4-23-19-C0-iot", None),
+        ("00-10-A4-23-19-C0:iot\0", None),
+        ("00-10-A4-23-19-C0:iot\\000evil", None),
         ("", None),
         (None, None),
     ],

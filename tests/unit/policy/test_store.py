@@ -59,7 +59,8 @@ def test_follows_its_file_and_keeps_the_last_good_one(tmp_path: Path) -> None:
 def test_a_mended_file_with_the_old_text_clears_the_error(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(ONE)
-    store = PolicyStore(path)
+    seen: list[Policy | PolicyError] = []
+    store = PolicyStore(path, seen.append)
     replace(path, "broken: [")
     store.refresh()
     assert store.last_error is not None
@@ -67,3 +68,6 @@ def test_a_mended_file_with_the_old_text_clears_the_error(tmp_path: Path) -> Non
     assert store.refresh() is False
     assert store.last_error is None
     assert store.current.rules[0].name == "one"
+    # Whoever was told of the mistake is told of its end.
+    assert [type(outcome).__name__ for outcome in seen] == ["PolicyError", "Policy"]
+    assert seen[-1] is store.current
