@@ -55,6 +55,13 @@ def _check_server(text: str) -> str:
     return text
 
 
+def _check_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"found {text!r}, expected an address or a network such as 192.0.2.0/28: {error}") from None
+
+
 def _check_domain(text: str) -> str:
     try:
         return names.domain(text)
@@ -65,6 +72,8 @@ def _check_domain(text: str) -> str:
 Listen = Annotated[str, AfterValidator(_check_endpoint)]
 Server = Annotated[str, AfterValidator(_check_server)]
 Domain = Annotated[str, AfterValidator(_check_domain)]
+Network = Annotated[str, AfterValidator(_check_network)]
+Seconds = Annotated[float, Field(ge=0.1, le=3600)]
 Days = Annotated[int, Field(ge=1, le=36500)]
 
 
@@ -85,6 +94,30 @@ class RegistrySection(_Section):
     domain: Domain | None = None
     database_url: str | None = None
     log: Literal["auto", "json", "text"] = "auto"
+
+
+class ConnectionsSection(_Section):
+    """Bounds of the HTTPS server: how many connections, and how long each may take. Counts and seconds.
+
+    total: connections at a time. Each costs 0.3 MB before it has asked for anything and 0.8 MB at the very most: raise
+    it together with the unit's MemoryMax and LimitNOFILE. Too low: networks that follow the feed hold one each.
+    per_address: of one address (IPv6: one /64). Too low: a site behind one address (NAT) is refused when it is busy.
+    Too high: a few addresses take all places, and give them up only as others come.
+    shared_addresses: networks of proxies and of NATs that you know: only `total` counts there.
+    handshake_seconds, header_seconds, body_seconds: from the connection to the end of the TLS handshake, then to the
+    end of a request's head, then of its body. idle_seconds: without any request. send_seconds: for taking what is
+    waiting to be sent. Too low: devices on slow links (a modem: some seconds) are cut off. Too high: whoever trickles
+    holds a place that long.
+    """
+
+    total: Annotated[int, Field(ge=10, le=100_000)] = 800
+    per_address: Annotated[int, Field(ge=1, le=100_000)] = 250
+    shared_addresses: tuple[Network, ...] = ()
+    handshake_seconds: Seconds = 10
+    header_seconds: Seconds = 10
+    body_seconds: Seconds = 10
+    idle_seconds: Seconds = 30
+    send_seconds: Seconds = 30
 
 
 class TlsSection(_Section):
@@ -177,6 +210,7 @@ class Settings(_Section):
     """The whole configuration."""
 
     registry: RegistrySection = RegistrySection()
+    connections: ConnectionsSection = ConnectionsSection()
     tls: TlsSection = TlsSection()
     ca: CaSection = CaSection()
     enrollment: EnrollmentSection = EnrollmentSection()

@@ -72,6 +72,22 @@ HTTP_STATUS: dict[Reason, int] = {
 }
 
 
+class Drop(StrEnum):
+    """Why a connection was not let in, or was ended. The value is a metric's label."""
+
+    ADDRESS_FULL = "address-full"
+    ALL_FULL = "all-full"
+    GAVE_WAY = "gave-way"
+    NO_FILES = "no-files"
+    HANDSHAKE_FAILED = "handshake-failed"
+    HANDSHAKE_TIMEOUT = "handshake-timeout"
+    HEADER_TIMEOUT = "header-timeout"
+    SEND_TIMEOUT = "send-timeout"
+    MALFORMED = "malformed"
+    FLOODED = "flooded"
+    UNEXPECTED = "unexpected"
+
+
 class Refused(Exception):
     """A request that the registry will not carry out. Nothing was written.
 

@@ -8,15 +8,16 @@ numbers appear in order: a reader that has seen N can never miss an event with a
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from iot_registry.errors import Reason, Refused
-from iot_registry.store.models import Authority, AuthorityKind, Change, Counter, Device, Domain
+from iot_registry.store.models import ApiKey, Authority, AuthorityKind, Change, Counter, Device, Domain
 
 MAX_BATCH = 1000
 
@@ -33,6 +34,18 @@ class ChangeType(StrEnum):
     ANCHOR_REMOVED = "anchor.removed"
     DOMAIN_ADDED = "domain.added"
     ROLLOVER = "rollover"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the database stands, for those who wait for it to move.
+
+    seq: the last change. revoked_keys: how many API keys are revoked. served: differs whenever domains or CAs do.
+    """
+
+    seq: int
+    revoked_keys: int
+    served: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,35 @@ def append(
     return int(seq)
 
 
+def append_names(session: Session, events: Sequence[tuple[ChangeType, int, str]], now: dt.datetime) -> None:
+    """Add events of names (kind, domain's id, name) in the caller's transaction, numbered in their order."""
+    if not events:
+        return
+    last = session.execute(
+        update(Counter)
+        .where(Counter.name == "feed")
+        .values(value=Counter.value + len(events))
+        .returning(Counter.value)
+        .execution_options(synchronize_session=False)
+    ).scalar_one()
+    first = int(last) - len(events) + 1
+    session.execute(
+        insert(Change),
+        [
+            {
+                "seq": seq,
+                "time": now,
+                "type": kind,
+                "domain_id": domain_id,
+                "subject": f"name:{name}",
+                "name": name,
+                "anchor": None,
+            }
+            for seq, (kind, domain_id, name) in enumerate(events, start=first)
+        ],
+    )
+
+
 def lock(session: Session) -> None:
     """Take the feed's lock first, in a transaction that locks devices too: one order for all, so no
     deadlock."""
@@ -87,6 +129,23 @@ def lock(session: Session) -> None:
 
 def last_seq(session: Session) -> int:
     return session.execute(select(Counter.value).where(Counter.name == "feed")).scalar_one()
+
+
+def position(session: Session) -> Position:
+    def number(what: Any) -> Any:
+        return select(func.coalesce(what, 0)).scalar_subquery()
+
+    row = session.execute(
+        select(
+            select(Counter.value).where(Counter.name == "feed").scalar_subquery(),
+            number(func.count(ApiKey.revoked_at)),
+            number(func.max(Domain.id)),
+            number(func.max(Authority.id)),
+            number(func.count(Authority.retired_at)),
+        )
+    ).one()
+    seq, revoked, *served = (int(value) for value in row)
+    return Position(seq, revoked, (served[0], served[1], served[2]))
 
 
 def read_since(session: Session, since: int, domain_id: int | None = None) -> Batch:

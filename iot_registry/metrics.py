@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from iot_registry.errors import Reason
+from iot_registry.errors import Drop, Reason
 
 REGISTRY = CollectorRegistry()
 
@@ -63,6 +63,16 @@ REQUEST_SECONDS = Histogram(
     registry=REGISTRY,
 )
 
+CONNECTIONS = Gauge(
+    "iot_registry_connections", "Open connections, those in their handshake included.", registry=REGISTRY
+)
+CONNECTIONS_DROPPED = Counter(
+    "iot_registry_connections_dropped_total",
+    "Connections that were not let in, or cut off, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+
 # A counter that is there at 0 makes the first increase visible to rate() and increase().
 for _result in ("confirmed", "refused", "failed"):
     PUBLICATIONS.labels(_result)
@@ -75,3 +85,5 @@ for _reason in Reason:
     REFUSALS.labels(_reason)
 for _endpoint in ("est", "pkix-cd", "api", "other"):
     REQUEST_SECONDS.labels(_endpoint)
+for _drop in Drop:
+    CONNECTIONS_DROPPED.labels(_drop)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import dns.exception
@@ -22,6 +23,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 #: Between two questions: often at first (a registry publishes within a second), then less often.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 QUERY_TIMEOUT = 3.0
+#: Before there is anything to wait for: whether the resolver is of any use is told within this (seconds, and tries).
+CHECK_TIMEOUT, CHECK_TRIES = 1.5, 2
+#: How often a wait without change says that it is still going on.
+REMIND_SECONDS = 10.0
 
 
 class TlsaState(StrEnum):
@@ -72,7 +77,7 @@ class Resolver:
         query.flags |= dns.flags.AD
         query.use_edns(0, payload=1232)
         try:
-            answer, _ = dns.query.udp_with_fallback(query, self.host, self.timeout, self.port)
+            answer = self._ask(query, self.timeout)
         except (OSError, dns.exception.DNSException):
             return TlsaState.UNAVAILABLE
         if answer.rcode() == dns.rcode.SERVFAIL:
@@ -89,6 +94,59 @@ class Resolver:
             for record in records
         )
         return TlsaState.VOUCHED if vouched else TlsaState.OTHER_RECORDS
+
+    def fault(self, name: str) -> str | None:
+        """Why this resolver will never vouch for `name`, in words; None: nothing speaks against it.
+
+        It asks for the SOA of the identity domain, which exists (its answer, negative or not, is not the device's own:
+        to ask for that before its record is there would have the resolver remember that there is none). A domain whose
+        validation fails is no fault of the resolver's: that may pass.
+        """
+        domain = identity_domain(name)
+        query = dns.message.make_query(dns.name.from_text(domain), dns.rdatatype.SOA, want_dnssec=False)
+        query.flags |= dns.flags.AD
+        query.use_edns(0, payload=1232)
+        why = ""
+        for _ in range(CHECK_TRIES):
+            try:
+                answer = self._ask(query, min(CHECK_TIMEOUT, self.timeout))
+            except OSError as error:
+                why = error.strerror or type(error).__name__
+                continue
+            except dns.exception.DNSException as error:
+                why = type(error).__name__
+                continue
+            if answer.rcode() == dns.rcode.SERVFAIL and _has_dnssec_error(answer):
+                return None
+            if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                why = f"{dns.rcode.to_text(answer.rcode())} for {domain}"
+                continue
+            if answer.flags & dns.flags.AD:
+                return None
+            return (
+                f"the resolver {self} answers for {domain} without validation (no AD bit): it does not validate, "
+                "or lacks the trust anchor, or the domain is not signed"
+            )
+        return f"the resolver {self} does not answer ({why}), expected a validating one"
+
+    def _ask(self, query: dns.message.Message, timeout: float) -> dns.message.Message:
+        """Raises OSError and DNSException."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            # Connected, so that a port where nobody listens is known at once and not by a time-out.
+            sock.connect((self.host, self.port))
+            answer, _ = dns.query.udp_with_fallback(query, self.host, timeout, self.port, udp_sock=sock)
+        return answer
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def identity_domain(name: str) -> str:
+    """The identity domain of a device name: what follows the label `_device`, else the first label."""
+    _, found, rest = name.lower().partition("._device.")
+    return rest if found else name.lower().partition(".")[2]
 
 
 def vouches(
@@ -132,23 +190,36 @@ def _has_dnssec_error(answer: dns.message.Message) -> bool:
 
 @dataclass(frozen=True)
 class TlsaWait:
-    """Asks again until the record is there or `timeout` (seconds) is over. `progress` gets each change of state."""
+    """Asks again until the record is there or `timeout` (seconds) is over.
+
+    progress: gets each change of state, and the state once more every REMIND_SECONDS without one.
+    complain: gets what is wrong with the resolver, in words, before anything else is done.
+    """
 
     resolver: Resolver
     timeout: float
     progress: Callable[[TlsaState, float], None] = lambda state, seconds: None
+    complain: Callable[[str], None] = lambda text: None
     sleep: Callable[[float], None] = field(default=time.sleep)
     clock: Callable[[], float] = field(default=time.monotonic)
 
+    def checked(self, name: str) -> TlsaWait:
+        """This wait; with a resolver that is of no use one that asks once and gives up, after saying why."""
+        fault = self.resolver.fault(name)
+        if fault is None:
+            return self
+        self.complain(fault)
+        return replace(self, timeout=0.0)
+
     def wait(self, name: str, certificate: x509.Certificate, issuers: Sequence[x509.Certificate]) -> TlsaState:
         """Give the last state: VOUCHED, or why it was given up."""
-        begun, pause, before = self.clock(), FIRST_PAUSE, None
+        begun, pause, before, told = self.clock(), FIRST_PAUSE, None, 0.0
         while True:
             state = self.resolver.look(name, certificate, issuers)
             waited = self.clock() - begun
-            if state != before:
+            if state != before or waited - told >= REMIND_SECONDS:
                 self.progress(state, waited)
-                before = state
+                before, told = state, waited
             if state is TlsaState.VOUCHED or waited + pause > self.timeout:
                 return state
             self.sleep(pause)

@@ -16,7 +16,7 @@ import click
 from rich.progress import Progress
 
 from iot_registry import names
-from iot_registry.cli.output import checked, json_option, moment, people, print_json, table
+from iot_registry.cli.output import Secret, checked, json_option, moment, out_option, people, print_json, table
 from iot_registry.cli.target import Target, target_options
 from iot_registry.publication.profile import Profile
 from iot_registry.service.devices import MAX_PAGE
@@ -52,14 +52,13 @@ def device() -> None:
     """
 
 
-def _print_created(created: DeviceCreated, as_json: bool) -> None:
+def _print_created(created: DeviceCreated, as_json: bool, secret: Secret) -> None:
     if as_json:
         print_json(created.model_dump(mode="json"))
         return
     people.print(f"{created.device.name}: {created.device.status}")
     if created.bundle:
-        people.print(f"Enrollment bundle (one use, until {moment(created.expires)}; shown only now):")
-        click.echo(created.bundle)
+        secret.put(created.bundle, f"Enrollment bundle, for one use until {moment(created.expires)}")
 
 
 @device.command("add")
@@ -69,6 +68,7 @@ def _print_created(created: DeviceCreated, as_json: bool) -> None:
 @click.option("--mud-url", help="https URL of the device's MUD file (RFC 8520); goes into the certificate.")
 @click.option("--profile", type=click.Choice([p.value for p in Profile]), help="TLSA record. Default: the domain's.")
 @click.option("--token/--no-token", default=True, help="Make a one-time enrollment token (default).")
+@out_option
 @target_options
 @json_option
 def add(
@@ -80,6 +80,7 @@ def add(
     token: bool,
     target: Target,
     as_json: bool,
+    secret: Secret,
 ) -> None:
     """Register a device and print its enrollment bundle.
 
@@ -108,14 +109,15 @@ def add(
     wanted = checked(DeviceCreate, data)
     with target.opened() as registry:
         created = registry.create_device(wanted)
-    _print_created(created, as_json)
+    _print_created(created, as_json, secret)
 
 
 @click.command()
 @click.argument("name")
+@out_option
 @target_options
 @json_option
-def token(name: str, target: Target, as_json: bool) -> None:
+def token(name: str, target: Target, as_json: bool, secret: Secret) -> None:
     """Make a new one-time enrollment token for a device; earlier ones stop working.
 
     \b
@@ -124,7 +126,7 @@ def token(name: str, target: Target, as_json: bool) -> None:
     """
     with target.opened() as registry:
         created = registry.new_token(name)
-    _print_created(created, as_json)
+    _print_created(created, as_json, secret)
 
 
 @device.command("list")
@@ -263,9 +265,10 @@ def restore(name: str, wait: float, target: Target, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("domain")
 @click.option("--immediate", is_flag=True, help="Withdraw the old name now, not once the device has its new one.")
+@out_option
 @target_options
 @json_option
-def rehome(name: str, domain: str, immediate: bool, target: Target, as_json: bool) -> None:
+def rehome(name: str, domain: str, immediate: bool, target: Target, as_json: bool, secret: Secret) -> None:
     """Move a device to another domain and print its new enrollment bundle.
 
     \b
@@ -275,7 +278,7 @@ def rehome(name: str, domain: str, immediate: bool, target: Target, as_json: boo
     wanted = checked(Rehome, {"domain": domain, "immediate": immediate})
     with target.opened() as registry:
         created = registry.rehome_device(name, wanted)
-    _print_created(created, as_json)
+    _print_created(created, as_json, secret)
 
 
 @device.command()

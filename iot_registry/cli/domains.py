@@ -7,7 +7,17 @@ from pathlib import Path
 
 import click
 
-from iot_registry.cli.output import checked, json_option, moment, now, people, print_json, table
+from iot_registry.cli.output import (
+    Secret,
+    checked,
+    json_option,
+    moment,
+    now,
+    out_option,
+    people,
+    print_json,
+    table,
+)
 from iot_registry.cli.target import Target, target_options
 from iot_registry.publication.profile import Profile
 from iot_registry.service.access import Scope
@@ -36,6 +46,7 @@ def domain() -> None:
 @click.option("--profile", type=click.Choice([p.value for p in Profile]), help="TLSA records of its devices.")
 @click.option("--ttl", type=click.IntRange(0, 86400), help="TTL of its TLSA records, in seconds.")
 @ROOT_KEY
+@out_option
 @target_options
 @json_option
 def add_domain(
@@ -46,13 +57,14 @@ def add_domain(
     root_key: Path | None,
     target: Target,
     as_json: bool,
+    secret: Secret,
 ) -> None:
     """Make a domain: its issuing CA, its administrator's API key and, with a signer configured, its signed
     zone.
 
     \b
     Example:
-      iot-registry domain add smith.homes.example
+      iot-registry domain add smith.homes.example --out ./smith.key
     """
     if root_key is not None and not target.is_local:
         raise click.UsageError("--root-key is for the registry's own machine, not for --url")
@@ -67,8 +79,7 @@ def add_domain(
         people.print(f"DS for the parent zone: {record}")
     for task in created.todo:
         people.print(f"To do: {task}")
-    people.print("API key of its administrator (shown only now):")
-    click.echo(created.admin_key)
+    secret.put(created.admin_key, "API key of its administrator")
 
 
 @domain.command("list")
@@ -108,6 +119,7 @@ def key() -> None:
 @click.option("--scope", "scopes", type=click.Choice([s.value for s in Scope]), multiple=True, required=True)
 @click.option("--domain", "domain_name", help="Confine it to this domain.")
 @click.option("--days", type=click.FloatRange(min=0.001), help="Let it expire after this many days.")
+@out_option
 @target_options
 @json_option
 def add_key(
@@ -117,12 +129,13 @@ def add_key(
     days: float | None,
     target: Target,
     as_json: bool,
+    secret: Secret,
 ) -> None:
-    """Make an API key and print it.
+    """Make an API key and print it, or write it to a file of its own.
 
     \b
     Example:
-      iot-registry key add trust-sync --scope feed:read --domain home.example --days 365
+      iot-registry key add trust-sync --scope feed:read --domain home.example --days 365 --out ./trust-sync.key
     """
     expires = now() + dt.timedelta(days=days) if days else None
     data = {"label": label, "scopes": list(scopes), "domain": domain_name, "expires_at": expires}
@@ -131,8 +144,7 @@ def add_key(
     if as_json:
         print_json(created.model_dump(mode="json"))
         return
-    people.print(f"Key {created.key.id} ({', '.join(created.key.scopes)}); shown only now:")
-    click.echo(created.secret)
+    secret.put(created.secret, f"Key {created.key.id} ({', '.join(created.key.scopes)})")
 
 
 @key.command("list")

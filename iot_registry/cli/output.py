@@ -7,6 +7,7 @@ import datetime as dt
 import functools
 import getpass
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from iot_registry.cli.administration import LocalAdministration
 from iot_registry.cli.remote import RemoteError
 from iot_registry.config import Settings
 from iot_registry.errors import ConfigurationError, Reason, Refused
+from iot_registry.pki.keys import write_private
 from iot_registry.service import provision
 from iot_registry.service.access import local_principal
 from iot_registry.signer.base import SignerError
@@ -104,6 +106,46 @@ def settings_options(function: F) -> F:
 
 def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+class Secret:
+    """Where a secret goes: to standard output, or to a new file that only its owner can read.
+
+    Checked before the secret is made: one that cannot be kept would be lost, and still work.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path is not None and path.exists():
+            raise click.UsageError(f"--out {path}: is there already, and is not overwritten")
+        if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+            raise click.UsageError(f"--out {path}: expected a folder that can be written to, found {path.parent}")
+
+    def put(self, secret: str, what: str) -> None:
+        """what: how to call it where a person reads."""
+        if self._path is None:
+            people.print(f"{what} (shown only now):")
+            click.echo(secret)
+            return
+        write_private(self._path, f"{secret}\n".encode())
+        people.print(f"{what}: {self._path}", highlight=False)
+
+
+def out_option(function: F) -> F:
+    """`--out FILE`; the command gets `secret`."""
+
+    @click.option(
+        "--out",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write the secret to this new file, mode 0600, instead of printing it.",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, out: Path | None, **kwargs: Any) -> Any:
+        if out is not None and kwargs.get("as_json"):
+            raise click.UsageError("--out and --json exclude each other: JSON holds the secret")
+        return function(*args, secret=Secret(out), **kwargs)
+
+    return wrapper  # type: ignore[return-value]  # the decorated command is called by click only
 
 
 @contextlib.contextmanager

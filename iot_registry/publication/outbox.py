@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from iot_registry.feed import ChangeType, append, lock
+from iot_registry.feed import ChangeType, append_names, lock
 from iot_registry.publication.profile import Credential, Profile, rrset
 from iot_registry.store.models import (
     PUBLISHED_STATES,
@@ -72,7 +73,12 @@ def backoff(attempts: int) -> float:
 
 
 def authority_spki(authority: Authority) -> bytes:
-    public = x509.load_pem_x509_certificate(authority.pem.encode()).public_key()
+    return _spki_of_pem(authority.pem)
+
+
+@lru_cache(maxsize=1024)
+def _spki_of_pem(pem: str) -> bytes:
+    public = x509.load_pem_x509_certificate(pem.encode()).public_key()
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -163,17 +169,27 @@ def settle(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:
     """The DNS serves these records: forget the entries, note it, and tell the feed. One transaction."""
     # Before the devices' rows, in the order that every other transaction locks them.
     lock(session)
-    for job in jobs:
-        session.execute(delete(OutboxEntry).where(OutboxEntry.id.in_(job.entries)))
-        device = session.get_one(Device, job.device_id)
-        device.published = "\n".join(sorted(job.desired))
-        if job.certificates and job.desired:
-            session.execute(
-                update(Certificate)
-                .where(Certificate.id.in_(job.certificates), Certificate.published_at.is_(None))
-                .values(published_at=now)
-            )
-        append(session, job.event, job.domain_id, now, name=job.name)
+    entries = [entry for job in jobs for entry in job.entries]
+    for part in _parts(entries):
+        session.execute(delete(OutboxEntry).where(OutboxEntry.id.in_(part)))
+    session.execute(
+        update(Device),
+        [{"id": job.device_id, "published": "\n".join(sorted(job.desired))} for job in jobs],
+    )
+    certificates = [certificate for job in jobs if job.desired for certificate in job.certificates]
+    for part in _parts(certificates):
+        session.execute(
+            update(Certificate)
+            .where(Certificate.id.in_(part), Certificate.published_at.is_(None))
+            .values(published_at=now)
+        )
+    append_names(session, [(job.event, job.domain_id, job.name) for job in jobs], now)
+
+
+def _parts(ids: list[int]) -> Iterator[list[int]]:
+    """As many as one statement may list."""
+    for start in range(0, len(ids), ROUND_SIZE):
+        yield ids[start : start + ROUND_SIZE]
 
 
 def postpone(session: Session, jobs: Sequence[Job], error: str, now: dt.datetime) -> None:

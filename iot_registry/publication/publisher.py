@@ -34,6 +34,8 @@ log = structlog.get_logger("iot_registry.publication")
 
 # Another process (a command on this machine) may add to the outbox; this is how soon that is noticed.
 POLL_SECONDS = 0.2
+# Rounds begin no faster than this: names that come in between share an update, its confirmation and a commit.
+ROUND_SECONDS = 0.03
 HOUSEKEEPING_SECONDS = 5.0
 COMPACTION_SECONDS = 600.0
 CONFIRM_TRIES = 8
@@ -46,7 +48,8 @@ def utc_now() -> dt.datetime:
 class Publisher:
     """Runs in a thread of its own: `start`, `wake` after a change, `stop`.
 
-    on_settled: called when the DNS has taken something. nudge: makes a slow name server look at a zone.
+    on_settled: called with the certificates (their row numbers) whose records the DNS has taken.
+    nudge: makes a slow name server look at a zone.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Publisher:
         database: Database,
         settings: Settings,
         key: TsigKey,
-        on_settled: Callable[[], None] = lambda: None,
+        on_settled: Callable[[Sequence[int]], None] = lambda certificates: None,
         nudge: Callable[[str], None] | None = None,
     ) -> None:
         self._database = database
@@ -108,9 +111,12 @@ class Publisher:
                 if time.monotonic() >= next_compaction:
                     self._compact(utc_now())
                     next_compaction = time.monotonic() + COMPACTION_SECONDS
+                begun = time.monotonic()
                 if not self.round(utc_now()):
                     self._wake.wait(POLL_SECONDS)
                     self._wake.clear()
+                # Only where there is much to do: a change that comes alone has waited long enough already.
+                self._stopping.wait(max(0.0, begun + ROUND_SECONDS - time.monotonic()))
             except Exception:
                 # The database is away, or a bug: say it, and go on; the outbox still holds everything.
                 log.exception("publisher.failed")
@@ -194,7 +200,7 @@ class Publisher:
             metrics.PUBLICATION_SECONDS.observe(max(0.0, (now - job.created_at).total_seconds()))
         metrics.PUBLICATIONS.labels("confirmed").inc(len(jobs))
         log.info("publication.confirmed", zone=zone, names=len(jobs), first=jobs[0].name, change=jobs[0].event)
-        self._on_settled()
+        self._on_settled([certificate for job in jobs if job.desired for certificate in job.certificates])
 
     def _failed(self, zone: str, jobs: Sequence[Job], error: DnsError) -> None:
         self._failing.add(zone)

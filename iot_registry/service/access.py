@@ -33,11 +33,15 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """An authenticated caller. domain_id: the only domain it may see and change; None: all."""
+    """An authenticated caller. domain_id: the only domain it may see and change; None: all.
+
+    expires_at: when its key ends; None: never, or it has none.
+    """
 
     actor: str
     scopes: frozenset[Scope]
     domain_id: int | None = None
+    expires_at: dt.datetime | None = None
 
     def require(self, scope: Scope) -> None:
         """Raises Refused unless this caller holds `scope`."""
@@ -103,7 +107,10 @@ def create_key(
     domain: Domain | None = None,
     expires_at: dt.datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make an API key; the second value is the key itself, which is not kept. Raises Refused."""
+    """Make an API key; the second value is the key itself, which is not kept. Raises Refused.
+
+    No key makes one that does more or lasts longer than itself. expires_at: None: when the maker's own key ends.
+    """
     principal.require(Scope.KEY_WRITE)
     domain_id = domain.id if domain else None
     if principal.domain_id is not None and domain_id != principal.domain_id:
@@ -111,8 +118,32 @@ def create_key(
     missing = sorted(scopes - principal.scopes)
     if Scope.ADMIN not in principal.scopes and missing:
         raise Refused(Reason.FORBIDDEN, f"a key cannot give away what it lacks: {', '.join(missing)}", field="scopes")
+    return new_key(session, principal, label, scopes, now, domain=domain, expires_at=expires_at)
+
+
+def new_key(
+    session: Session,
+    principal: Principal,
+    label: str,
+    scopes: frozenset[Scope],
+    now: dt.datetime,
+    *,
+    domain: Domain | None = None,
+    expires_at: dt.datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """As `create_key`, for a caller that has seen to the scopes: a new domain's administrator gets a key with it."""
     if expires_at is not None and expires_at <= now:
         raise Refused(Reason.INVALID_FIELD, "expires_at is in the past", field="expires_at")
+    if principal.expires_at is not None:
+        if expires_at is not None and expires_at > principal.expires_at:
+            raise Refused(
+                Reason.FORBIDDEN,
+                f"found {expires_at.isoformat()}, expected at most {principal.expires_at.isoformat()}: "
+                "a key makes none that outlives it",
+                field="expires_at",
+            )
+        expires_at = expires_at or principal.expires_at
+    domain_id = domain.id if domain else None
     identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     key = ApiKey(
         id=identifier,
@@ -133,6 +164,7 @@ def create_key(
         domain_id=domain_id,
         label=label,
         scopes=sorted(scopes),
+        expires=expires_at.isoformat() if expires_at else None,
     )
     return key, f"irk_{identifier}_{secret}"
 
@@ -146,7 +178,8 @@ def authenticate(session: Session, presented: str, now: dt.datetime) -> Principa
     same = hmac.compare_digest(expected, digest(match[2] if match else "-"))
     if key is None or not same or key.revoked_at is not None or (key.expires_at and key.expires_at <= now):
         raise Refused(Reason.UNAUTHENTICATED, "no valid API key: send `Authorization: Bearer irk_...`")
-    return Principal(f"key:{key.id} ({key.label})", frozenset(Scope(s) for s in key.scopes), key.domain_id)
+    scopes = frozenset(Scope(s) for s in key.scopes)
+    return Principal(f"key:{key.id} ({key.label})", scopes, key.domain_id, key.expires_at)
 
 
 def revoke_key(session: Session, principal: Principal, identifier: str, now: dt.datetime) -> ApiKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
@@ -75,7 +76,12 @@ def _passphrase(path: Path | None) -> bytes | None:
 
 
 def certificate(row: Authority) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(row.pem.encode())
+    return _parsed(row.pem)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(pem: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem.encode())
 
 
 def _record(

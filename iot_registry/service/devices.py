@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from iot_registry import names
@@ -16,11 +17,15 @@ from iot_registry.publication import outbox
 from iot_registry.service import bundles
 from iot_registry.service.access import Principal, Scope, audit
 from iot_registry.service.domains import find_domain
-from iot_registry.service.enrollment import live_rows, pem
+from iot_registry.service.enrollment import live_rows
 from iot_registry.service.schemas import CertificateView, DeviceCreate, DeviceDetail, DeviceView
 from iot_registry.store.models import Certificate, Device, DeviceStatus, Domain, OutboxEntry, Token
 
 MAX_PAGE = 500
+# How many certificates of a device are shown, the newest: a device that renews daily has a year's within a year.
+MAX_CERTIFICATES = 50
+_SHOWN = ("serial", "fingerprint", "status", "issued_at", "not_after", "published_at", "delivered_at")
+_STORED = (*_SHOWN, "der")
 
 
 def create(
@@ -156,23 +161,36 @@ def search(
 ) -> tuple[list[DeviceView], str | None]:
     """One page of devices by name, and where the next page starts. Raises Refused."""
     principal.require(Scope.DEVICE_READ)
-    statement = select(Device).order_by(Device.name).limit(min(limit, MAX_PAGE) + 1)
-    if principal.domain_id is not None:
-        statement = statement.where(Device.domain_id == principal.domain_id)
-    if domain is not None:
-        statement = statement.where(Device.domain_id == find_domain(session, principal, domain).id)
+    statement = _in_sight(session, principal, domain)
     if status is not None:
         statement = statement.where(Device.status == status)
     if type_ is not None:
         statement = statement.where(Device.type == type_)
     if text:
         statement = statement.where(Device.name.contains(text.lower(), autoescape=True))
+    page, following = _page(session, statement, after, min(limit, MAX_PAGE))
+    return views(session, page), following
+
+
+def _in_sight(session: Session, principal: Principal, domain: str | None) -> Select[Device]:
+    """The devices that the caller may see; of one domain, if it is named. Raises Refused."""
+    statement = select(Device)
+    if principal.domain_id is not None:
+        statement = statement.where(Device.domain_id == principal.domain_id)
+    if domain is not None:
+        statement = statement.where(Device.domain_id == find_domain(session, principal, domain).id)
+    return statement
+
+
+def _page(
+    session: Session, statement: Select[Device], after: str | None, limit: int
+) -> tuple[list[Device], str | None]:
+    """The first devices by name after `after`, and where the next page starts."""
+    statement = statement.order_by(Device.name).limit(limit + 1)
     if after:
         statement = statement.where(Device.name > after)
     devices = list(session.scalars(statement))
-    more = len(devices) > min(limit, MAX_PAGE)
-    page = devices[: min(limit, MAX_PAGE)]
-    return views(session, page), page[-1].name if more else None
+    return devices[:limit], devices[limit - 1].name if len(devices) > limit else None
 
 
 def views(session: Session, devices: Sequence[Device]) -> list[DeviceView]:
@@ -206,44 +224,75 @@ def _fields(device: Device, pending: bool, former: dict[int, str]) -> dict[str, 
 def detail(session: Session, principal: Principal, name: str, now: dt.datetime) -> DeviceDetail:
     """Everything about one device. Raises Refused."""
     principal.require(Scope.DEVICE_READ)
-    device = find(session, principal, name)
-    rows = session.scalars(
-        select(Certificate).where(Certificate.device_id == device.id).order_by(Certificate.id.desc()).limit(50)
-    )
-    expires = session.scalar(
-        select(func.max(Token.expires_at)).where(
-            Token.device_id == device.id,
+    return _details(session, [find(session, principal, name)], now)[0]
+
+
+def _details(session: Session, devices: Sequence[Device], now: dt.datetime) -> list[DeviceDetail]:
+    """Everything about each, in a few statements for all of them."""
+    ids = [device.id for device in devices]
+    certificates = _newest_certificates(session, ids)
+    expires = _open_tokens(session, ids, now)
+    return [
+        DeviceDetail.model_construct(
+            **view.__dict__,
+            certificates=certificates.get(device.id, []),
+            token_expires_at=expires.get(device.id),
+        )
+        for device, view in zip(devices, views(session, devices), strict=True)
+    ]
+
+
+def _newest_certificates(session: Session, ids: Sequence[int]) -> dict[int, list[CertificateView]]:
+    """The last MAX_CERTIFICATES of each device, newest first."""
+    age = func.row_number().over(partition_by=Certificate.device_id, order_by=Certificate.id.desc()).label("age")
+    columns = [Certificate.__table__.c[field] for field in ("device_id", *_STORED)]
+    ranked = select(*columns, Certificate.id, age).where(Certificate.device_id.in_(ids)).subquery()
+    found: dict[int, list[CertificateView]] = {}
+    newest = select(ranked).where(ranked.c.age <= MAX_CERTIFICATES).order_by(ranked.c.id.desc())
+    for row in session.execute(newest).mappings():
+        found.setdefault(row["device_id"], []).append(
+            CertificateView.model_construct(**{field: row[field] for field in _SHOWN}, pem=_pem(row["der"]))
+        )
+    return found
+
+
+def _open_tokens(session: Session, ids: Sequence[int], now: dt.datetime) -> dict[int, dt.datetime]:
+    """When the open token of each device that has one ends."""
+    rows = session.execute(
+        select(Token.device_id, func.max(Token.expires_at))
+        .where(
+            Token.device_id.in_(ids),
             Token.used_at.is_(None),
             Token.cancelled_at.is_(None),
             Token.expires_at > now,
         )
+        .group_by(Token.device_id)
     )
-    return DeviceDetail(
-        **views(session, [device])[0].model_dump(),
-        certificates=[certificate_view(row) for row in rows],
-        token_expires_at=expires,
-    )
+    return {row[0]: row[1] for row in rows}
 
 
-def certificate_view(row: Certificate) -> CertificateView:
-    return CertificateView(
-        serial=row.serial,
-        fingerprint=row.fingerprint,
-        status=row.status,
-        issued_at=row.issued_at,
-        not_after=row.not_after,
-        published_at=row.published_at,
-        delivered_at=row.delivered_at,
-        pem=pem(row),
-    )
+def _pem(der: bytes) -> str:
+    """RFC 7468. Without parsing the certificate: it was ours when it was stored."""
+    text = base64.b64encode(der).decode()
+    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
+def export_page(
+    session: Session, principal: Principal, domain: str | None, after: str | None, now: dt.datetime
+) -> tuple[list[DeviceDetail], str | None]:
+    """Some devices by name, each with its certificates, and the name to go on after; None: there are no more."""
+    principal.require(Scope.DEVICE_READ)
+    found, following = _page(session, _in_sight(session, principal, domain), after, MAX_PAGE)
+    return _details(session, found, now), following
 
 
 def export(session: Session, principal: Principal, domain: str | None, now: dt.datetime) -> Iterator[dict[str, Any]]:
     """Every device in sight with its certificates, one at a time."""
     after: str | None = None
     while True:
-        page, after = search(session, principal, domain=domain, after=after, limit=MAX_PAGE)
-        for view in page:
-            yield detail(session, principal, view.name, now).model_dump(mode="json")
+        page, after = export_page(session, principal, domain, after, now)
+        for device in page:
+            yield device.model_dump(mode="json")
         if after is None:
             return

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import hmac
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from iot_registry import names
 from iot_registry.config import Settings
 from iot_registry.errors import Reason, Refused
 from iot_registry.feed import ChangeType
@@ -19,7 +21,7 @@ from iot_registry.pki.request import VettedRequest, vet
 from iot_registry.publication import outbox
 from iot_registry.publication.profile import Profile, rdata
 from iot_registry.service import authorities
-from iot_registry.service.access import Principal, audit, device_principal
+from iot_registry.service.access import Principal, audit, device_principal, digest
 from iot_registry.service.bundles import find_token
 from iot_registry.store.models import (
     PUBLISHED_STATES,
@@ -28,6 +30,7 @@ from iot_registry.store.models import (
     Device,
     DeviceStatus,
     Domain,
+    Token,
 )
 
 MAX_CERTIFICATES_PER_HOUR = 10
@@ -37,7 +40,7 @@ MAX_CERTIFICATES_PER_HOUR = 10
 ANSWER_AGAIN = dt.timedelta(minutes=10)
 
 # One text for every way in which credentials can be wrong: it must not tell which names or tokens exist.
-_WRONG_CREDENTIALS = "the device name and token do not match an open enrollment of this domain"
+WRONG_CREDENTIALS = "the device name and token do not match an open enrollment of this domain"
 
 
 class Enrollment:
@@ -46,6 +49,30 @@ class Enrollment:
     def __init__(self, settings: Settings, store: authorities.KeyStore) -> None:
         self.settings = settings
         self.store = store
+
+    def is_open(self, session: Session, domain: str, user: str, secret: str, now: dt.datetime) -> bool:
+        """Whether this name may enroll with this token, or fetch what it enrolled for. A look only: no lock, no change.
+
+        Raises Refused if there is no such domain. One statement for every case, and every token of the name compared,
+        so that neither the answer nor its time tells what of the credentials was wrong.
+        """
+        name = user.lower().removesuffix(".")
+        rows = session.execute(
+            select(Device.status, Token.secret_sha256, Token.used_at, Token.cancelled_at, Token.expires_at)
+            .select_from(Domain)
+            # PostgreSQL refuses to look for text that it could not hold.
+            .outerjoin(Device, and_(Device.domain_id == Domain.id, Device.name == name.replace("\0", "\ufffd")))
+            .outerjoin(Token, Token.device_id == Device.id)
+            .where(Domain.name == names.domain(domain))
+        ).all()
+        if not rows:
+            raise Refused(Reason.NOT_FOUND, f"no domain {names.domain(domain)}", field="domain")
+        wanted, found = digest(secret), False
+        for status, token, used_at, cancelled_at, expires_at in rows:
+            same = hmac.compare_digest(token or "0" * len(wanted), wanted)
+            good = cancelled_at is None and (used_at is not None or (expires_at is not None and expires_at > now))
+            found |= same and good and status not in (None, DeviceStatus.REVOKED, DeviceStatus.REHOMED)
+        return found
 
     def by_token(
         self, session: Session, domain: Domain, user: str, secret: str, csr_der: bytes, now: dt.datetime
@@ -66,7 +93,7 @@ class Enrollment:
         )
         token = find_token(session, device, secret, now)
         if device is None or token is None or device.status in (DeviceStatus.REVOKED, DeviceStatus.REHOMED):
-            raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)
+            raise Refused(Reason.UNAUTHENTICATED, WRONG_CREDENTIALS)
         if token.used_at is not None:
             return self._collect(session, device, token.certificate_id, csr_der, now)
         request = vet(csr_der, device.name)
@@ -85,9 +112,9 @@ class Enrollment:
         """
         certificate = session.get(Certificate, certificate_id) if certificate_id else None
         if certificate is None or not _collectable(session, certificate, now):
-            raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)
+            raise Refused(Reason.UNAUTHENTICATED, WRONG_CREDENTIALS)
         if _spki_sha256(vet(csr_der, device.name)) != certificate.spki_sha256:
-            raise Refused(Reason.UNAUTHENTICATED, _WRONG_CREDENTIALS)
+            raise Refused(Reason.UNAUTHENTICATED, WRONG_CREDENTIALS)
         if certificate.status == CertificateStatus.CURRENT:
             self._note_again(session, device, certificate, now)
         return certificate
@@ -225,19 +252,29 @@ class Enrollment:
     def deliver(self, session: Session, certificate_id: int, now: dt.datetime) -> Certificate:
         """Hand the certificate out: it becomes the current one, older ones leave after the overlap. What was handed out
         just now is handed out again. Raises Refused."""
-        row = session.get_one(Certificate, certificate_id)
-        device = session.get_one(Device, row.device_id, with_for_update=True)
-        session.refresh(row)
+        whose = select(Certificate.device_id).where(Certificate.id == certificate_id).scalar_subquery()
+        # The lock first: what is read after it stays true until the commit.
+        device, domain = session.execute(
+            select(Device, Domain).join(Domain).where(Device.id == whose).with_for_update(of=Device)
+        ).one()
+        found = {
+            certificate.id: certificate
+            for certificate in session.scalars(
+                select(Certificate)
+                .where(
+                    Certificate.device_id == device.id,
+                    (Certificate.id == certificate_id) | (Certificate.status == CertificateStatus.CURRENT),
+                )
+                .execution_options(populate_existing=True)
+            )
+        }
+        row = found.pop(certificate_id)
         if device.status == DeviceStatus.ACTIVE and _delivered_lately(row, now):
             return row
         if row.status != CertificateStatus.PENDING or device.status != DeviceStatus.ACTIVE:
             raise Refused(Reason.CONFLICT, f"{device.name} was revoked, or asked for another certificate, meanwhile")
-        overlap = dt.timedelta(seconds=max(device.domain.ttl, self.settings.enrollment.overlap_seconds))
-        for older in session.scalars(
-            select(Certificate).where(
-                Certificate.device_id == device.id, Certificate.status == CertificateStatus.CURRENT
-            )
-        ):
+        overlap = dt.timedelta(seconds=max(domain.ttl, self.settings.enrollment.overlap_seconds))
+        for older in found.values():
             older.status = CertificateStatus.RETIRING
             older.retire_at = now + overlap
         row.status = CertificateStatus.CURRENT

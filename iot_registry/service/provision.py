@@ -85,7 +85,8 @@ def add_domain(
     ds: list[str] = []
     with database.write() as session:
         domain = domains.create(session, principal, store, settings, request, now)
-        _key, secret = access.create_key(
+        # Whoever may add a domain may name its first administrator: the scope `domain:write` is enough for both.
+        _key, secret = access.new_key(
             session, principal, f"admin of {domain.name}"[:100], DOMAIN_ADMIN, now, domain=domain
         )
         if signer:

@@ -3,13 +3,15 @@ same rows."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from iot_registry.errors import ConfigurationError
@@ -29,6 +31,7 @@ class Database:
                 "database_url: not a database URL; expected sqlite:///PATH or postgresql://USER@HOST/NAME"
             ) from None
         self.backend = parsed.get_backend_name()
+        self._turn = threading.Lock()
         if self.backend == "sqlite":
             self.engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
             _prepare_sqlite(self.engine)
@@ -49,17 +52,47 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Committed when the block ends, rolled back when it raises."""
-        options: dict[str, Any] = {"registry_begin": "BEGIN IMMEDIATE"} if self.backend == "sqlite" else {}
-        with (
-            self.engine.connect().execution_options(**options) as connection,
-            Session(connection, expire_on_commit=False) as session,
-        ):
+        with self.writing() as connection, Session(connection, expire_on_commit=False) as session:
             yield session
             session.commit()
             connection.commit()
 
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection for one write transaction, which the caller commits; rolled back otherwise."""
+        if self.backend != "sqlite":
+            with self.engine.connect() as connection:
+                yield connection
+            return
+        options = {"registry_begin": "BEGIN IMMEDIATE"}
+        with self._turns(), self.engine.connect().execution_options(**options) as connection:
+            try:
+                yield connection
+            except BaseException:
+                _leave_transaction(connection)
+                raise
+
+    @contextmanager
+    def _turns(self) -> Iterator[None]:
+        # SQLite lets writers poll for their turn, up to 0.1 s at a time; those of one process can simply queue.
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise OperationalError("BEGIN IMMEDIATE", None, TimeoutError(f"no turn to write within {BUSY_SECONDS} s"))
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _leave_transaction(connection: Connection) -> None:
+    """Roll back for certain: a COMMIT that fails leaves SQLite's transaction open; SQLAlchemy takes it for ended."""
+    driver: Any = connection.connection.driver_connection
+    with contextlib.suppress(DBAPIError):
+        connection.rollback()
+    if driver.in_transaction:
+        driver.rollback()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

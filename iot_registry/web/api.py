@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from iot_registry.errors import Refused
 from iot_registry.service import access, devices, domains, provision, status
 from iot_registry.service import keys as key_service
 from iot_registry.service.access import Principal, Scope
@@ -30,7 +31,7 @@ from iot_registry.service.schemas import (
     Revoke,
 )
 from iot_registry.store.models import Device
-from iot_registry.web.context import CONTEXT, Context, body, integer, now, principal, query, validate
+from iot_registry.web.context import CONTEXT, Context, api_key, body, integer, now, principal, query, validate
 
 T = TypeVar("T")
 
@@ -127,23 +128,35 @@ async def create_token(request: web.Request) -> web.Response:
 
 async def export_devices(request: web.Request) -> web.StreamResponse:
     """All devices as one JSON object a line, a page at a time so that no transaction stays open for long."""
-    context, who = request.app[CONTEXT], await principal(request)
-    who.require(Scope.DEVICE_READ)
+    context, key = request.app[CONTEXT], api_key(request)
     domain = query(request, {"domain"}).get("domain")
 
-    def page(after: str | None) -> tuple[list[str], str | None]:
+    def page(after: str | None) -> tuple[bytes, str | None]:
         with context.database.read() as session:
-            found, following = devices.search(session, who, domain=domain, after=after, limit=200)
-            return [devices.detail(session, who, view.name, now()).model_dump_json() for view in found], following
+            # For each page anew: a key that was revoked meanwhile gets no more of them.
+            who = access.authenticate(session, key, now())
+            found, following = devices.export_page(session, who, domain, after, now())
+        return b"".join(view.model_dump_json().encode() + b"\n" for view in found), following
 
     lines, after = await asyncio.to_thread(page, None)
     answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
     await answer.prepare(request)
-    while True:
-        await answer.write("".join(line + "\n" for line in lines).encode())
-        if after is None:
-            break
-        lines, after = await asyncio.to_thread(page, after)
+    while after is not None:
+        # The next page is made while this one is on its way.
+        following = asyncio.create_task(asyncio.to_thread(page, after))
+        try:
+            await answer.write(lines)
+        except BaseException:
+            following.cancel()
+            raise
+        try:
+            lines, after = await following
+        except Refused:
+            # Broken off without the last chunk: the client must not take what it has for everything.
+            if request.transport is not None:
+                request.transport.abort()
+            return answer
+    await answer.write(lines)
     await answer.write_eof()
     return answer
 
@@ -197,7 +210,10 @@ async def list_keys(request: web.Request) -> web.Response:
 async def revoke_key(request: web.Request) -> web.Response:
     context, who = request.app[CONTEXT], await principal(request)
     identifier = request.match_info["id"]
-    return _answer(await context.write(lambda s: key_service.view(access.revoke_key(s, who, identifier, now()))))
+    revoked = await context.write(lambda s: key_service.view(access.revoke_key(s, who, identifier, now())))
+    # What waits with this key is to end now.
+    context.watch.poke()
+    return _answer(revoked)
 
 
 async def audit_log(request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
@@ -24,16 +25,16 @@ from iot_registry.service.authorities import KeyStore
 from iot_registry.service.enrollment import Enrollment
 from iot_registry.signer.base import DnsSigner
 from iot_registry.store.database import Database
-from iot_registry.web import problem
+from iot_registry.store.writer import Writer
+from iot_registry.web import handler, problem
 from iot_registry.web.limits import FailureLimit
-from iot_registry.web.watch import ChangeWatch
+from iot_registry.web.watch import ChangeWatch, Settled
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 # The largest honest body is a certificate request of a few hundred bytes.
 MAX_BODY = 64 * 1024
-BODY_SECONDS = 10
 
 
 @dataclass
@@ -42,10 +43,12 @@ class Context:
 
     settings: Settings
     database: Database
+    writer: Writer
     store: KeyStore
     enrollment: Enrollment
     publisher: Publisher
     watch: ChangeWatch
+    settled: Settled
     signer: DnsSigner | None
     server_anchor_pem: str
     name_limit: FailureLimit
@@ -61,17 +64,16 @@ class Context:
 
         return await asyncio.to_thread(run)
 
-    async def write(self, function: Callable[[Session], T]) -> T:
-        """Run `function` in a write transaction, off the event loop; then let publisher and feed look."""
+    async def write(self, function: Callable[[Session], T], *, publishes: bool = True) -> T:
+        """Run `function` in a write transaction, off the event loop, and return once it is committed.
 
-        def run() -> T:
-            with self.database.write() as session:
-                return function(session)
-
-        result = await asyncio.to_thread(run)
-        self.publisher.wake()
-        self.watch.poke()
-        return result
+        publishes: it may have left something in the outbox.
+        """
+        future = self.writer.submit(function)
+        if publishes:
+            future.add_done_callback(lambda _: self.publisher.wake())
+        # A client that goes away does not undo what it has asked for.
+        return await asyncio.shield(asyncio.wrap_future(future))
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -87,19 +89,41 @@ async def principal(request: web.Request) -> Principal:
     Not limited in rate: a key has 256 random bits, and a limit by address would let any neighbour behind the same
     address or proxy lock the administrator out.
     """
+    key = api_key(request)
+    return await request.app[CONTEXT].read(lambda session: authenticate(session, key, now()))
+
+
+def api_key(request: web.Request) -> str:
+    """What is presented as one. Raises Refused. For answers that take long: authenticate it again as they go on."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Refused(Reason.UNAUTHENTICATED, "no valid API key: send `Authorization: Bearer irk_...`")
-    return await request.app[CONTEXT].read(lambda session: authenticate(session, key.strip(), now()))
+    return key.strip()
 
 
 async def raw_body(request: web.Request) -> bytes:
     """The body, if all of it comes in time: a client that trickles must not hold its connection. Raises Refused."""
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.strip().lower() != "identity":
+        raise Refused(
+            Reason.BAD_MEDIA_TYPE,
+            f"found content coding {coding[:40]!r}, expected a body as it is",
+            field="Content-Encoding",
+        )
+    seconds = request.app[CONTEXT].settings.connections.body_seconds
+    connection = handler.of(request)
+    if connection:
+        connection.reading(True)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.read()
     except TimeoutError:
-        raise Refused(Reason.TOO_SLOW, f"the body did not arrive within {BODY_SECONDS} s") from None
+        raise Refused(Reason.TOO_SLOW, f"the body did not arrive within {seconds:g} s") from None
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise Refused(Reason.MALFORMED, f"the body is not what its head announces: {type(error).__name__}") from None
+    finally:
+        if connection:
+            connection.reading(False)
 
 
 async def body(request: web.Request, model: type[Model]) -> Model:

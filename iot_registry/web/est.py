@@ -19,6 +19,7 @@ from iot_registry.errors import Reason, Refused
 from iot_registry.pki import est_codec
 from iot_registry.service import authorities, domains
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.enrollment import WRONG_CREDENTIALS
 from iot_registry.store.models import Certificate
 from iot_registry.web.context import CONTEXT, Context, basic_credentials, now, raw_body
 
@@ -27,6 +28,9 @@ log = structlog.get_logger("iot_registry.web")
 # What a client is told to wait if the DNS has not answered yet; RFC 7030 section 4.2.3 makes Retry-After
 # a MUST.
 RETRY_SECONDS = 5
+
+# How often an enrollment looks whether its record is in the DNS, where another process publishes and cannot tell it.
+LOOK_SECONDS = 0.5
 
 _ANYONE = Principal("public", frozenset({Scope.DOMAIN_READ}))
 
@@ -53,10 +57,15 @@ async def simpleenroll(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     user, secret = basic_credentials(request)
     limits = ((context.name_limit, user[:253].lower()), (context.address_limit, str(request.remote)))
-    for limit, key in limits:
-        limit.check(key)
-    csr = await _csr(request)
     name = _domain_name(request)
+    # Before anything else is waited for: the request is whole then, even if its sender is gone by now.
+    csr = await _csr(request)
+    # Before any limit: a stranger's wrong guesses for a name must not keep out the device that has the token.
+    if not await context.read(lambda s: context.enrollment.is_open(s, name, user, secret, now())):
+        for limit, key in limits:
+            limit.check(key)
+            limit.failed(key)
+        raise Refused(Reason.UNAUTHENTICATED, WRONG_CREDENTIALS)
     try:
         certificate = await context.write(
             lambda s: context.enrollment.by_token(s, domains.find_domain(s, _ANYONE, name), user, secret, csr, now())
@@ -97,28 +106,36 @@ async def _csr(request: web.Request) -> bytes:
 async def _hand_out(context: Context, certificate: Certificate, kind: str) -> web.Response:
     """The certificate, once the DNS serves its record; else 202 and when to ask again with the same
     request."""
-    patience = context.settings.enrollment.publish_wait_seconds
-    deadline = asyncio.get_running_loop().time() + patience
-    while True:
-        left = deadline - asyncio.get_running_loop().time()
-        ticket = context.watch.ticket()
-        row = await context.read(lambda s: s.get_one(Certificate, certificate.id))
-        wait = context.enrollment.seconds_until_ready(row, now())
-        if wait == 0.0:
-            break
-        if left <= 0 or (wait is not None and wait > left):
-            metrics.ENROLLMENTS.labels(kind, "waiting").inc()
-            return _later(wait)
-        if wait is None:
-            await context.watch.wait(ticket, left)
-        else:
-            await asyncio.sleep(wait)
+    wait = await _until_ready(context, certificate)
+    if wait != 0.0:
+        metrics.ENROLLMENTS.labels(kind, "waiting").inc()
+        return _later(wait)
     moment = now()
-    delivered = await context.write(lambda s: context.enrollment.deliver(s, certificate.id, moment))
+    delivered = await context.write(lambda s: context.enrollment.deliver(s, certificate.id, moment), publishes=False)
     result = "issued" if delivered.delivered_at == moment else "again"
     metrics.ENROLLMENTS.labels(kind, result).inc()
     log.info(f"enrollment.{result}", kind=kind, serial=delivered.serial, fingerprint=delivered.fingerprint)
     return _answer(est_codec.certs_only([x509.load_der_x509_certificate(delivered.der)]), est_codec.CERTS_ONLY)
+
+
+async def _until_ready(context: Context, certificate: Certificate) -> float | None:
+    """Wait for the certificate's time, as long as is configured; what is left then, as of `seconds_until_ready`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + context.settings.enrollment.publish_wait_seconds
+    row, told = certificate, False
+    while True:
+        wait = context.enrollment.seconds_until_ready(row, now())
+        if told and wait is None and not row.hold_seconds:
+            return 0.0
+        left = deadline - clock()
+        if wait == 0.0 or left <= 0 or (wait is not None and wait > left):
+            return wait
+        if wait is not None:
+            await asyncio.sleep(wait)
+            continue
+        told = await context.settled.wait(certificate.id, min(left, LOOK_SECONDS))
+        if not told or row.hold_seconds:
+            row = await context.read(lambda s: s.get_one(Certificate, certificate.id))
 
 
 def _later(wait: float | None) -> web.Response:

@@ -7,27 +7,28 @@ import json
 from functools import partial
 
 from aiohttp import web
+from sqlalchemy.orm import Session
 
 from iot_registry import feed, metrics
 from iot_registry.errors import Reason, Refused
-from iot_registry.service.access import Principal, Scope
-from iot_registry.web.context import CONTEXT, Context, integer, principal, query
+from iot_registry.service.access import Principal, Scope, authenticate
+from iot_registry.web.context import CONTEXT, Context, api_key, integer, now, principal, query
 
 MAX_WAIT_SECONDS = 60
 MAX_SEQ = 2**53 - 1
 
 
 async def changes(request: web.Request) -> web.StreamResponse:
-    context = request.app[CONTEXT]
+    context, key = request.app[CONTEXT], api_key(request)
     who = await principal(request)
     who.require(Scope.FEED_READ)
     parameters = query(request, {"since", "wait"})
     since = integer(parameters, "since", 0, 0, MAX_SEQ)
     if "text/event-stream" in request.headers.get("Accept", ""):
-        return await _stream(request, context, who, _resume(request, since))
+        return await _stream(request, context, key, _resume(request, since))
     wait = integer(parameters, "wait", 0, 0, MAX_WAIT_SECONDS)
     with metrics.FEED_CONSUMERS.track_inprogress():
-        batch = await _next(context, who, since, wait)
+        batch = await _next(context, key, since, wait)
     return web.json_response({"changes": batch.changes, "next": batch.next}, headers={"Cache-Control": "no-store"})
 
 
@@ -41,24 +42,34 @@ def _resume(request: web.Request, since: int) -> int:
     return int(text)
 
 
-async def _next(context: Context, who: Principal, since: int, wait: float) -> feed.Batch:
-    """The changes after `since`; if there are none, those that come within `wait` seconds."""
+def _look(session: Session, key: str, since: int) -> tuple[Principal, feed.Batch]:
+    """The changes after `since`, and whose they are: a key that was revoked or has expired gets no more of them."""
+    who = authenticate(session, key, now())
+    who.require(Scope.FEED_READ)
+    return who, feed.read_since(session, since, who.domain_id)
+
+
+async def _next(context: Context, key: str, since: int, wait: float) -> feed.Batch:
+    """The changes after `since`; if there are none, those that come within `wait` seconds. Raises Refused, as soon as
+    the key is worth nothing any more."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     while True:
         ticket = context.watch.ticket()
-        batch = await context.read(partial(feed.read_since, since=since, domain_id=who.domain_id))
+        who, batch = await context.read(partial(_look, key=key, since=since))
         left = deadline - loop.time()
         if batch.changes or left <= 0 or context.stopping.is_set():
             return batch
         # Another domain's changes move the number too: do not read them again.
         since = batch.next
+        if who.expires_at is not None:
+            left = min(left, max(0.0, (who.expires_at - now()).total_seconds()))
         await context.watch.wait(ticket, left)
 
 
-async def _stream(request: web.Request, context: Context, who: Principal, since: int) -> web.StreamResponse:
+async def _stream(request: web.Request, context: Context, key: str, since: int) -> web.StreamResponse:
     # The first look happens before the answer starts: a number that is gone is a plain 410.
-    batch = await _next(context, who, since, 0)
+    batch = await _next(context, key, since, 0)
     heartbeat = context.settings.feed.heartbeat_seconds
     answer = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -68,9 +79,7 @@ async def _stream(request: web.Request, context: Context, who: Principal, since:
         try:
             while not context.stopping.is_set():
                 await answer.write(_events(batch) or b": heartbeat\n\n")
-                batch = await _next(context, who, batch.next, 0 if batch.more else heartbeat)
-                # The key may have been revoked meanwhile; it gets nothing more.
-                await principal(request)
+                batch = await _next(context, key, batch.next, 0 if batch.more else heartbeat)
         except (ConnectionError, Refused):
             # Gone, or no longer entitled, or too slow for the retention: it comes back and is told.
             return answer

@@ -14,11 +14,9 @@ MAX_KEYS = 10_000
 
 
 class FailureLimit:
-    """At most `failures` failed attempts per key within a minute; more are refused unseen.
+    """At most `failures` failed attempts per key within a minute; those beyond are told to wait.
 
-    A limit on failures cannot be used to lock a device out from elsewhere for longer than a minute, and
-    does not slow
-    an honest one down.
+    Only to be asked about an attempt that has failed: else one client could be locked out by the failures of another.
     """
 
     def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:

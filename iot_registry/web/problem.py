@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -26,6 +27,17 @@ _BY_STATUS = {
 }
 
 
+class Answer(web.Response):
+    """Without `Server`: which libraries this is made with is nobody's business.
+
+    aiohttp sets that header after everything that it lets an application say about answers outside of it.
+    """
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
+
+
 def response(refused: Refused) -> web.Response:
     """The problem body of a refusal."""
     body = {
@@ -40,7 +52,9 @@ def response(refused: Refused) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if refused.retry_after is not None:
         headers["Retry-After"] = str(refused.retry_after)
-    return web.json_response(body, status=refused.status, content_type="application/problem+json", headers=headers)
+    return Answer(
+        text=json.dumps(body), status=refused.status, content_type="application/problem+json", headers=headers
+    )
 
 
 def from_validation(error: ValidationError, prefix: str = "") -> Refused:
@@ -93,6 +107,9 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     started = time.monotonic()
     try:
         answer = await handler(request)
+    except ConnectionError:
+        # The client has gone, before its request was whole or while it was being answered: nobody is left to be told.
+        raise
     except Exception as error:
         if isinstance(error, web.HTTPException) and error.status < 400:
             raise

@@ -14,11 +14,12 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from iot_safe_sim import identity
 from iot_safe_sim.bundle import Bundle, BundleError
 from iot_safe_sim.card import DEFAULT_KEY_STORE, Card
 from iot_safe_sim.cli.common import key_store_option, print_json, reported_errors
 from iot_safe_sim.client import IoTSafeClient, MemoryTransport, SerialTransport
-from iot_safe_sim.dns_wait import Resolver, ResolverAddressError, TlsaState, TlsaWait
+from iot_safe_sim.dns_wait import Resolver, ResolverAddressError, TlsaState, TlsaWait, identity_domain
 from iot_safe_sim.enrollment import Enrollment, Result
 from iot_safe_sim.fleet import DeviceResult, enroll_fleet, read_bundles
 
@@ -49,7 +50,7 @@ class _Source:
         if self.bundle is not None and not any(parts):
             return Bundle.parse(_argument(self.bundle))
         if self.bundle is None and self.registry and self.token and self.name and self.ca:
-            base, domain = self.registry.rstrip("/"), self.domain or _domain(self.name)
+            base, domain = self.registry.rstrip("/"), self.domain or identity_domain(self.name)
             return Bundle.from_parts(
                 est=f"{base}/.well-known/est/{domain}",
                 provisioning=f"{base}/v1/domains/{domain}/provisioning",
@@ -58,12 +59,6 @@ class _Source:
                 token=_argument(self.token),
             )
         raise click.UsageError("give either --bundle, or --registry with --token, --name and --ca")
-
-
-def _domain(name: str) -> str:
-    """The identity domain of a device name: what follows the label `_device`, else the first label."""
-    _, found, rest = name.lower().partition("._device.")
-    return rest if found else name.lower().partition(".")[2]
 
 
 def _argument(value: str) -> str:
@@ -161,6 +156,10 @@ def enroll(
             return
         source = None if renew else _Source(bundle, registry, token, name, ca, domain).read()
         with _card(state, port, key_store) as client:
+            # Before anything is asked of the registry: whoever has named the wrong resolver need not wait to learn it.
+            device = source.name if source is not None else _enrolled_name(client)
+            if wait is not None and device is not None:
+                wait = wait.checked(device)
             enrollment = Enrollment(client, wait, progress=_report, patience=patience)
             if source is None:
                 days = None if within is None else timedelta(days=within)
@@ -180,13 +179,29 @@ def _card(state: Path | None, port: str | None, key_store: str | None) -> Iterat
             yield IoTSafeClient(MemoryTransport(card.applet))
 
 
+def _enrolled_name(client: IoTSafeClient) -> str | None:
+    certificate = identity.read_certificate(client)
+    return identity.dns_name(certificate) if certificate is not None else None
+
+
+def _first_name(bundles: list[tuple[int, str]]) -> str | None:
+    """The first device of a fleet whose bundle can be read."""
+    for _line, text in bundles:
+        with contextlib.suppress(BundleError):
+            return Bundle.parse(text).name
+    return None
+
+
 def _tlsa_wait(resolver: str, timeout: float, *, quiet: bool) -> TlsaWait:
     def show(state: TlsaState, seconds: float) -> None:
         if state is not TlsaState.VOUCHED and not quiet:
-            _report("dns", f"{_WAITING[state]} ({seconds:.0f} s)")
+            _report("dns", f"{_WAITING[state]} ({seconds:.0f} of {timeout:.0f} s)")
+
+    def complain(text: str) -> None:
+        _report("dns", f"{text}. Not waiting for the record. Name another with --resolver, or use --no-wait-dns")
 
     try:
-        return TlsaWait(Resolver.parse(resolver), timeout, show)
+        return TlsaWait(Resolver.parse(resolver), timeout, show, complain)
     except ResolverAddressError as error:
         raise click.UsageError(str(error)) from error
 
@@ -216,6 +231,9 @@ def _fleet(
     lines: TextIO, count: int | None, state: Path, key_store: str, jobs: int, wait: TlsaWait | None, as_json: bool
 ) -> None:
     bundles = list(read_bundles(lines, count))
+    first = _first_name(bundles)
+    if wait is not None and first is not None:
+        wait = wait.checked(first)
     failed = 0
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())

@@ -140,7 +140,8 @@ def test_killing_the_registry_loses_nothing(tmp_path: Path, backend: str, rounds
         for number in range(rounds):
             operator.enroll(number)
             operator.disturb()
-            time.sleep(operator.random.uniform(0, 0.15))
+            # About as long as the publication of the last of these takes.
+            time.sleep(operator.random.uniform(0, 0.04))
             assert registry.daemon
             registry.daemon.kill()
             interrupted += not operator.settled()

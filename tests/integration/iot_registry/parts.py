@@ -286,6 +286,10 @@ def decode_bundle(bundle: str) -> dict[str, str]:
     return decoded
 
 
+def encode_bundle(data: dict[str, str]) -> str:
+    return "iotreg1." + base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
+
+
 @dataclass
 class DeviceKey:
     """A device's key, made by openssl, and the requests it signs."""

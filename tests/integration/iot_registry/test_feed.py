@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import re
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.harness.process import wait_for
-from tests.integration.iot_registry.parts import Registry, csr_text
+from tests.integration.iot_registry.parts import Answer, Registry, csr_text
 
 
 def enrolled(registry: Registry, label: str) -> str:
@@ -117,3 +121,64 @@ def test_a_revoked_key_ends_its_stream(sqlite_registry: Registry) -> None:
         enrolled(registry, "after")
         wait_for(lambda: reader.process.poll() is not None, "the stream to end")
     assert len(reader.events) == 1
+
+
+class Poll:
+    """A long poll under way, by curl; `answer` once it has ended."""
+
+    def __init__(self, registry: Registry, key: str, wait: int) -> None:
+        self._waiting = registry.api("GET", "/v1/snapshot", key).json["seq"]
+        self.answer: Answer | None = None
+        self.seconds = 0.0
+        self._thread = threading.Thread(target=self._run, args=(registry, key, wait))
+        before = consumers(registry)
+        self._thread.start()
+        wait_for(lambda: consumers(registry) > before, "the poll to wait")
+
+    def _run(self, registry: Registry, key: str, wait: int) -> None:
+        begun = time.monotonic()
+        path = f"/v1/changes?since={self._waiting}&wait={wait}"
+        self.answer = registry.curl(path, "--max-time", "60", "-H", f"Authorization: Bearer {key}")
+        self.seconds = time.monotonic() - begun
+
+    def ended(self) -> Answer:
+        self._thread.join(40)
+        assert self.answer is not None
+        return self.answer
+
+
+def consumers(registry: Registry) -> float:
+    metrics = registry.curl("/metrics").body.decode()
+    return float(re.findall(r"^iot_registry_feed_consumers (\S+)", metrics, re.M)[0])
+
+
+@pytest.mark.parametrize("how", ["command", "api"])
+def test_a_revoked_key_ends_its_long_poll(registry: Registry, how: str) -> None:
+    """At once, by the command line beside the server too; and the polls of other keys go on."""
+    key, other = registry.key("feed:read"), registry.key("feed:read")
+    beside = Poll(registry, other, 8)
+    poll = Poll(registry, key, 60)
+    identifier = key.split("_")[1]
+    if how == "command":
+        registry.run("key", "revoke", identifier)
+    else:
+        assert registry.api("DELETE", f"/v1/keys/{identifier}", registry.admin).status == 200
+    answer = poll.ended()
+    assert (answer.status, answer.json["reason"]) == (401, "unauthenticated")
+    # Far from the 60 s that it had asked for.
+    assert poll.seconds < 20
+    unharmed = beside.ended()
+    assert (unharmed.status, unharmed.json["changes"]) == (200, [])
+
+
+def test_a_key_that_ends_ends_its_long_poll_and_stream(sqlite_registry: Registry) -> None:
+    registry = sqlite_registry
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=4)
+    fields = {"label": "brief", "scopes": ["feed:read"], "expires_at": until.isoformat()}
+    key = registry.api("POST", "/v1/keys", registry.admin, fields).json["secret"]
+    poll = Poll(registry, key, 60)
+    seq = registry.api("GET", "/v1/snapshot", key).json["seq"]
+    with stream(registry, key, seq) as reader:
+        assert poll.ended().status == 401
+        assert poll.seconds < 20
+        wait_for(lambda: reader.process.poll() is not None, "the stream to end", timeout=20)

@@ -8,6 +8,7 @@ import re
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -512,6 +513,50 @@ def test_does_not_take_an_insecure_or_missing_answer(est: EstServer, tmp_path: P
     done = command("enroll", "--state", tmp_path / "b", "--bundle", absent.encode(), "--json", *options)
     assert (done.returncode, json.loads(done.stdout)["tlsa"]) == (1, "unavailable")
     assert json.loads(done.stdout)["outcome"] == "already-enrolled"
+
+
+@pytest.mark.parametrize("which", ["nobody", "authoritative", "unsigned"])
+def test_a_useless_resolver_is_named_at_once_and_not_waited_for(
+    est: EstServer, tmp_path: Path, dns: tuple[Knot, Unbound], which: str
+) -> None:
+    """With the default of 120 s to wait: the complaint comes first, the certificate all the same, and then the end."""
+    knot, unbound = dns
+    port = {"nobody": 1, "authoritative": knot.port, "unsigned": unbound.port}[which]
+    name = f"{which}.camera._device.{'plain' if which == 'unsigned' else 'example'}.net"
+    arguments = ("enroll", "--state", tmp_path / "card", "--key-store", "software", "--json")
+    resolver = ("--resolver", f"127.0.0.1:{port}")
+    begun = time.monotonic()
+    done = command(*arguments, "--bundle", est.bundle(name).encode(), *resolver)
+    assert time.monotonic() - begun < 30
+    first = done.stderr.splitlines()[0]
+    assert first.startswith(f"dns          the resolver 127.0.0.1:{port} "), done.stderr
+    assert ("does not answer (Connection refused)" if which == "nobody" else "without validation (no AD bit)") in first
+    assert "--resolver" in first
+    assert "--no-wait-dns" in first
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["outcome"]) == (1, "enrolled")
+    assert result["tlsa"] == ("unavailable" if which == "nobody" else "insecure")
+    # A fleet is told once, and so is a renewal.
+    bundles = tmp_path / "bundles"
+    bundles.write_text("".join(est.bundle(f"{n}.{name}").encode() + "\n" for n in range(3)))
+    fleet = command("enroll", "--state", tmp_path / "fleet", "--key-store", "software", "--bundles", bundles, *resolver)
+    assert fleet.returncode == 1
+    assert fleet.stderr.count("the resolver 127.0.0.1") == 1
+    renewed = command(*arguments, "--renew", *resolver)
+    assert renewed.stderr.splitlines()[0] == first
+    assert json.loads(renewed.stdout)["outcome"] == "renewed"
+
+
+def test_the_check_of_the_resolver_leaves_no_trace_of_the_device_there(
+    est: EstServer, dns: tuple[Knot, Unbound]
+) -> None:
+    """Asked for the device's own record before it is there, a resolver would go on saying that there is none."""
+    _knot, unbound = dns
+    name = "unasked.camera._device.example.net"
+    assert Resolver("127.0.0.1", unbound.port).fault(name) is None
+    cached = unbound.control("dump_cache")
+    assert "unasked" not in cached
+    assert "example.net" in cached
 
 
 def test_does_not_take_a_bogus_answer(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from iot_safe_sim.dns_wait import Resolver, ResolverAddressError, TlsaState, TlsaWait, vouches
+from iot_safe_sim.dns_wait import Resolver, ResolverAddressError, TlsaState, TlsaWait, identity_domain, vouches
 from tests.harness.pki import authority
 
 CA = authority("CA")
@@ -93,3 +95,46 @@ def test_waiting_gives_up_in_time_and_says_why() -> None:
     assert wait.wait("device.example.net", DEVICE.certificate, []) is TlsaState.UNAVAILABLE
     assert seen == [TlsaState.UNAVAILABLE]
     assert 5.0 < now[0] <= 10.0
+
+
+def test_a_long_wait_says_that_it_goes_on() -> None:
+    now = [0.0]
+    told: list[float] = []
+    wait = TlsaWait(
+        Resolver("127.0.0.1", 1, timeout=0.02),
+        60.0,
+        progress=lambda state, seconds: told.append(seconds),
+        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+        clock=lambda: now[0],
+    )
+    assert wait.wait("device.example.net", DEVICE.certificate, []) is TlsaState.UNAVAILABLE
+    assert told[0] == 0.0
+    assert 4 <= len(told) <= 7
+    assert all(later - earlier >= 10.0 for earlier, later in pairwise(told))
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("a1b2c3.camera._device.example.net", "example.net"),
+        ("A1B2C3.Camera._Device.Home.Example", "home.example"),
+        ("device.example.net", "example.net"),
+    ],
+)
+def test_the_identity_domain_of_a_name(name: str, domain: str) -> None:
+    assert identity_domain(name) == domain
+
+
+def test_a_resolver_that_is_not_there_is_known_before_any_wait() -> None:
+    complaints: list[str] = []
+    wait = TlsaWait(Resolver("127.0.0.1", 1), 120.0, complain=complaints.append)
+    checked = wait.checked("a.camera._device.example.net")
+    assert checked.timeout == 0.0
+    assert complaints == ["the resolver 127.0.0.1:1 does not answer (Connection refused), expected a validating one"]
+    # Asked once, it gives up: nothing is slept through.
+    assert (
+        replace(checked, sleep=lambda seconds: pytest.fail("it waited")).wait(
+            "a.camera._device.example.net", DEVICE.certificate, []
+        )
+        is TlsaState.UNAVAILABLE
+    )
