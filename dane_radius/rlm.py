@@ -38,6 +38,8 @@ Update = dict[str, tuple[tuple[str, str, str], ...]]
 _ACCEPT = (("Auth-Type", ":=", "Accept"),)
 # What the check server is to wait for, and brings back when it calls again: sites-available/dane-check.
 _WAIT = "Tmp-String-9"
+# The same, but for a wait that the outer server was told of: the check server has waited before its first call.
+_EARLY_WAIT = "Tmp-String-7"
 
 _service: Service | None = None
 
@@ -133,17 +135,20 @@ def authorize(lists: Any) -> int | tuple[int, Update]:
     return RLM_MODULE_NOOP
 
 
-def post_auth(lists: Any) -> int:
+def post_auth(lists: Any) -> int | tuple[int, Update]:
     """The outer server, on each Access-Challenge once there is a TLS session: look ahead.
 
     FreeRADIUS has verified the certificate by then; its decision comes with the device's next packet, and the DNS can
-    answer meanwhile. Nothing is decided, and nothing is waited for.
+    answer meanwhile. Nothing is decided, and nothing is waited for here. `session-state:Tmp-String-7` says what the
+    check server had better wait for before it asks for the decision.
     """
     try:
         service = _service
         path = _pairs(lists, "session-state").get("TLS-Cache-Filename")
         if service is not None and path:
-            service.look_ahead(path, request_facts(_pairs(lists, "request")))
+            not_yet = service.look_ahead(path, request_facts(_pairs(lists, "request")))
+            if not_yet is not None:
+                return RLM_MODULE_UPDATED, {"session-state": ((_EARLY_WAIT, ":=", not_yet.wait),)}
     except Exception:
         # The decision will see the same problem, and report it.
         return RLM_MODULE_NOOP
@@ -163,12 +168,17 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
             return RLM_MODULE_REJECT
         pairs = _pairs(lists, "request")
         session = pairs.get("TLS-Cache-Filename", "")
-        wait = _pairs(lists, "config").get(_WAIT)
+        control = _pairs(lists, "config")
+        wait = control.get(_WAIT)
         if wait is not None:
             outcome: Decision | NotYet = service.resume(wait)
         else:
             outcome = service.check(
-                session, request_facts(pairs), pairs.get("User-Name"), pairs.get("Cached-Session-Policy")
+                session,
+                request_facts(pairs),
+                pairs.get("User-Name"),
+                pairs.get("Cached-Session-Policy"),
+                control.get(_EARLY_WAIT),
             )
         if isinstance(outcome, NotYet):
             return RLM_MODULE_NOOP, {"config": ((_WAIT, ":=", outcome.wait),)}

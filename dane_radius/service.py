@@ -23,7 +23,7 @@ from dane_radius.config import Config, ConfigError, read_cui_key
 from dane_radius.control import ControlServer
 from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse, returning
 from dane_radius.dns.domains import Domain
-from dane_radius.dns.lookups import Cause, Lookups
+from dane_radius.dns.lookups import Cause, Lookup, Lookups
 from dane_radius.hint import HINT_SLACK_SECONDS, Hinter, HintResult, claimed_name
 from dane_radius.limits import RateLimiter
 from dane_radius.log import open_log
@@ -174,15 +174,23 @@ class Service:
         self.reporter.stop()
         self.log.info("stopped")
 
-    def look_ahead(self, session_path: str, request: RequestFacts) -> None:
-        """Start the DNS lookup for a certificate whose decision comes next. Raises Refused without a certificate."""
+    def look_ahead(self, session_path: str, request: RequestFacts) -> NotYet | None:
+        """Start the DNS lookup for a certificate whose decision comes next. Raises Refused without a certificate.
+
+        `NotYet` is for the decision: it had better wait for this before it is asked for (`check`, with `early`).
+        """
         leaf = _parse_leaf(read_session_file(session_path, directory=self.config.session.directory))
         prepared = _prepare(leaf, self.policies.current, request)
         if isinstance(prepared, Prepared):
             self._looked_ahead[session_path] = prepared
             if len(self._looked_ahead) > _MAX_LOOKED_AHEAD:
                 self._looked_ahead.popitem(last=False)
-            self.lookups.start_lookup(prepared.name, Cause.CERTIFICATE)
+            lookup = self.lookups.start_lookup(prepared.name, Cause.CERTIFICATE)
+            if isinstance(lookup, Lookup):
+                wait = self.waits.enter_early(lookup, _Undecided(session_path, request, None, None, 0.0, prepared))
+                if wait is not None:
+                    return NotYet(wait.text)
+        return None
 
     def to_store(self, decision: Decision, session_path: str) -> str | None:
         """What an accepted session must keep for its resumption; None where none is allowed, or none is new."""
@@ -221,11 +229,13 @@ class Service:
         request: RequestFacts,
         outer_identity: str | None = None,
         stored: str | None = None,
+        early: str | None = None,
     ) -> Decision | NotYet:
         """Decide about the client certificate of a finished handshake. Never raises, and never waits.
 
         `session_path` is FreeRADIUS's TLS-Cache-Filename. `outer_identity` is the User-Name, for the log. `stored` is
-        what a resumed session kept (see `to_store`). `NotYet` while the DNS is being asked: `resume` goes on.
+        what a resumed session kept (see `to_store`). `early` is the wait that `look_ahead` gave, which is over.
+        `NotYet` while the DNS is being asked: `resume` goes on.
         """
         began = time.perf_counter()
         if not self._asked_to_hint:
@@ -235,7 +245,7 @@ class Service:
             )
         undecided = _Undecided(session_path, request, outer_identity, stored, began)
         try:
-            outcome = self._decide(undecided)
+            outcome = self._decide(undecided, self._early_answer(early, session_path) if early else None)
         except Exception as error:
             outcome = self._internal_error(error)
         return outcome if isinstance(outcome, NotYet) else self._report(undecided, outcome)
@@ -269,7 +279,14 @@ class Service:
         self.reporter.report(decision, seconds, undecided.request, undecided.outer_identity)
         return decision
 
-    def _decide(self, undecided: _Undecided) -> Decision | NotYet:
+    def _early_answer(self, wait: str, session_path: str) -> Answer | None:
+        """What the lookup that was started for this session has said by now; None if nothing yet."""
+        found = self.waits.leave(wait)
+        if found is None or found.subject.session_path != session_path or found.awaited.answer is None:
+            return None
+        return self.waits.answer(found)
+
+    def _decide(self, undecided: _Undecided, answer: Answer | None) -> Decision | NotYet:
         policy = self.policies.current
         try:
             prepared = self._prepare(undecided.session_path, undecided.request, policy, undecided.stored)
@@ -277,9 +294,10 @@ class Service:
             return refuse(refusal, policy)
         if isinstance(prepared, Decision):
             return prepared
-        answer = self.lookups.find(prepared.name)
+        cached = answer is None
+        answer = answer or self.lookups.find(prepared.name)
         if answer is not None:
-            return self._conclude(prepared, answer, cached=True)
+            return self._conclude(prepared, answer, cached=cached)
         undecided.prepared = prepared
         outcome = self.waits.enter(prepared.name, undecided)
         if isinstance(outcome, Wait):

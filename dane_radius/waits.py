@@ -67,10 +67,12 @@ class Wait(Generic[_Subject]):
     subject: _Subject
     awaited: Lookup | HintUnderWay
     event: int
-    wake: Callable[[], None]
     token: int
     began: float
     ends: float
+    # Whether it counts among those that wait for the domain: until the answer is there.
+    counted: bool = True
+    wake: Callable[[], None] = lambda: None
 
     @property
     def text(self) -> str:
@@ -110,6 +112,19 @@ class Waits(Generic[_Subject]):
         self.counts.refused += 1
         return self._lookups.instead(name, against, overloaded=True)
 
+    def enter_early(self, lookup: Lookup, subject: _Subject) -> Wait[_Subject] | None:
+        """A wait for a lookup that the request will need with its next packet; None when it need not wait, or must not.
+
+        Until then it occupies no thread, but it is counted like the others: as long as the lookup is under way.
+        """
+        with self._lookups.lock:
+            if lookup.answer is not None or self._lookups.domains.may_wait(lookup.domain, self._clock()) is not None:
+                return None
+            try:
+                return self._enter(lookup, subject, self._patience)
+            except OSError:
+                return None
+
     def enter_for_hint(
         self, hint: HintUnderWay, subject: _Subject, seconds: float, places: int
     ) -> Wait[_Subject] | None:
@@ -127,12 +142,23 @@ class Waits(Generic[_Subject]):
         event = self._free.pop() if self._free else _new_event()
         now = self._clock()
         ends = now + seconds + _SLACK_SECONDS
-        wait = Wait(subject, awaited, event, partial(_write, event), next(self._tokens), now, ends)
+        wait = Wait(subject, awaited, event, next(self._tokens), now, ends)
+        wait.wake = partial(self._wake, wait)
         awaited.to_wake.append(wait.wake)
         self._lookups.domains.entered(awaited.domain)
         with self._lock:
             self._waits[wait.token] = wait
         return wait
+
+    def _wake(self, wait: Wait[_Subject]) -> None:
+        """The answer is there. Called under the lookups' lock."""
+        self._leave_domain(wait)
+        os.eventfd_write(wait.event, 1)
+
+    def _leave_domain(self, wait: Wait[_Subject]) -> None:
+        if wait.counted:
+            wait.counted = False
+            self._lookups.domains.left(wait.awaited.domain)
 
     def leave(self, text: str) -> Wait[_Subject] | None:
         """The wait that was handed out as `text` is over. None when there is no such wait (any more)."""
@@ -165,7 +191,7 @@ class Waits(Generic[_Subject]):
 
     def _end(self, wait: Wait[_Subject]) -> None:
         with self._lookups.lock:
-            self._lookups.domains.left(wait.awaited.domain)
+            self._leave_domain(wait)
             # Nobody may write to the descriptor once it belongs to another request.
             wait.awaited.to_wake.remove(wait.wake)
             with contextlib.suppress(BlockingIOError):
@@ -220,7 +246,3 @@ def _new_event() -> int:
         return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_EVENT)
     finally:
         os.close(low)
-
-
-def _write(event: int) -> None:
-    os.eventfd_write(event, 1)

@@ -88,8 +88,11 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     session.write_bytes(server_session(tmp_path, SERVER, DEVICE))
     pairs = (*REQUEST, ("TLS-Cache-Filename", str(session)))
     ahead = rlm.post_auth({"session-state": (("TLS-Cache-Filename", str(session)),), "request": REQUEST})
-    assert (type(ahead), ahead) == (int, 7)
-    not_yet = rlm.authenticate({"request": pairs})
+    assert code_of(ahead) == 8
+    [(name, operator, early)] = check_shape(ahead)["session-state"]
+    assert (name, operator) == ("Tmp-String-7", ":=")
+    # The lookup is under way still: as if nothing had been said early.
+    not_yet = rlm.authenticate({"request": pairs, "config": (("Tmp-String-7", early),)})
     update = check_shape(not_yet)
     assert code_of(not_yet) == 7
     [(name, operator, wait)] = update["config"]
@@ -110,6 +113,34 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     assert decisions[0]["ssid"] == "iot"
     # The whole time, the wait included.
     assert decisions[0]["milliseconds"] >= 100
+
+
+def test_an_early_wait_saves_the_second_call_and_decides_nothing(configured: Path, tmp_path: Path) -> None:
+    assert rlm.instantiate(None) == 0
+    assert rlm._service is not None
+    sessions = []
+    for name in ("one", "two"):
+        session = tmp_path / "sessions" / f"{name}.asn1"
+        session.write_bytes(server_session(tmp_path, SERVER, DEVICE))
+        sessions.append(session)
+    ahead = rlm.post_auth({"session-state": (("TLS-Cache-Filename", str(sessions[0])),), "request": REQUEST})
+    early = check_shape(ahead)["session-state"][0][2]
+    event, milliseconds, _ = early.split(" ")
+    assert readable(int(event), int(milliseconds) / 1000)
+    assert rlm._service.lookups.domains.waiting == 0, "it holds a place while the lookup is under way, and no longer"
+    pairs = (*REQUEST, ("TLS-Cache-Filename", str(sessions[0])))
+    result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-7", early),)})
+    assert code_of(result) == 0
+    assert check_shape(result)["request"][0][2].startswith("dns_unavailable: ")
+    assert rlm._service.waits.counts.answered == 1
+    assert len(rlm._service.waits) == 0
+    # Used up, of another session, or nonsense: the decision is made without it.
+    for text in (early, "", "1 2 3", "x"):
+        pairs = (*REQUEST, ("TLS-Cache-Filename", str(sessions[1])))
+        result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-7", text),)})
+        assert code_of(result) in (0, 7)
+        assert set(check_shape(result)) <= {"request", "config"}
+        assert not any(name == "Auth-Type" for name, _, _ in check_shape(result).get("config", ()))
 
 
 def waiting(configured: Path, tmp_path: Path, name: str = "one") -> tuple[tuple[Any, ...], str]:

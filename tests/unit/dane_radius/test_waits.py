@@ -14,7 +14,7 @@ import pytest
 from dane_radius.answers import Secure, Unavailable
 from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.domains import Domain, WaitLimits
-from dane_radius.dns.lookups import Lookups
+from dane_radius.dns.lookups import Cause, Lookup, Lookups
 from dane_radius.hint import HintResult
 from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
 from tests.unit.dane_radius.script import WAIT, Clock, Script, until
@@ -217,6 +217,27 @@ def test_requests_that_were_given_up_leave_nothing_behind(site: Site) -> None:
     site.script.answer = GONE
     site.answer_all()
     assert all(len(wait.awaited.to_wake) == 0 for wait in waits)
+
+
+def test_an_early_wait_counts_while_its_lookup_is_under_way(site: Site) -> None:
+    lookup = site.lookups.start_lookup(NAME, Cause.CERTIFICATE)
+    assert isinstance(lookup, Lookup)
+    waits = [site.waits.enter_early(lookup, "early") for _ in range(7)]
+    assert [wait is not None for wait in waits] == [True] * 6 + [False], "as many as may wait for an unknown domain"
+    assert site.lookups.domains.waiting == 6
+    site.answer_all()
+    assert site.lookups.domains.waiting == 0
+    assert site.waits.enter_early(lookup, "late") is None, "it is answered"
+    first = waits[0]
+    assert first is not None
+    assert woken(first)
+    left = site.waits.leave(first.text)
+    assert left is first
+    assert left.awaited.answer == GOOD
+    # The others belong to devices that never sent their next packet.
+    site.clock.now += 6.8
+    assert site.waits.sweep() == 5
+    assert (len(site.waits), site.lookups.domains.waiting) == (0, 0)
 
 
 def test_a_hint_has_places_of_its_own(site: Site) -> None:
