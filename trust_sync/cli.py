@@ -25,13 +25,13 @@ from rich.table import Table
 
 from dane_radius.anchors import AnchorDirectory, AnchorRecord, AnchorSource
 from dane_radius.config import ConfigError
-from dane_radius.control import ControlError, ask
 from dane_radius.log import Logger
 from dane_radius.names import identity_domain, normalize
 from dane_radius.reasons import Refused
 from policy import PolicyError, load_policy
 from trust_sync import __version__
 from trust_sync.config import DEFAULT_CONFIG, Config, load
+from trust_sync.control import ControlError, ask
 from trust_sync.discovery import Discoverer, Outcome
 from trust_sync.lookup import Lookup
 from trust_sync.reasons import State
@@ -125,7 +125,7 @@ async def _once(config_path: str, *, quiet: bool) -> dict[str, Any]:
         with shown:
             summary = await worker.once(_Bars(shown))
     finally:
-        worker.close()
+        await worker.close()
     return {**summary, "warnings": warnings}
 
 
@@ -248,7 +248,7 @@ async def _discover(config_path: str, name: str) -> Outcome:
         )
         outcome = await discoverer.discover(name, install=False, fresh=True)
     finally:
-        lookup.close()
+        await lookup.close()
     domain = identity_domain(name)
     held = ", ".join(record.subject for record in anchors.for_domain(domain)) or "none"
     first = (f"policy: {'could grant access' if policy.could_grant(name) else 'no rule gives this name access'}",)

@@ -51,6 +51,13 @@ class RegistryConfig(_Section):
     wait: Annotated[int, Field(ge=1, le=60)] = 25
     # CAs that it may have at once; more of them is a mistake, or worse.
     max_anchors: Annotated[int, Field(ge=1, le=100_000)] = 20_000
+    # Names that a snapshot may list.
+    max_names: Annotated[int, Field(ge=0, le=10_000_000)] = 1_000_000
+    # Changes in one answer to a poll, and its octets; the octets of a snapshot; those of one change, anchor or name.
+    max_changes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    max_changes_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 8_388_608
+    max_snapshot_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 67_108_864
+    max_item_octets: Annotated[int, Field(ge=256, le=1_048_576)] = 131_072
     # Seconds after which the whole state is compared again, feed or not.
     resync: Annotated[int, Field(ge=60, le=604_800)] = 86_400
 
@@ -72,6 +79,16 @@ class RegistryConfig(_Section):
 
     def speaks_for(self, domain: str) -> bool:
         return any(is_within(domain, own) for own in self.domains)
+
+
+class FeedsConfig(_Section):
+    """What all registries share.
+
+    memory: octets of answers that may be held at once. A registry that holds no more than its equal part of it is never
+    refused, so that it may be up to twice as much.
+    """
+
+    memory: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 134_217_728
 
 
 class DiscoveryConfig(_Section):
@@ -130,6 +147,10 @@ class SessionsConfig(_Section):
     poll: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
     # A name with live sessions is looked up again when its TTL ends, but not more often than this.
     recheck_min: Annotated[float, Field(ge=0.5, le=86_400)] = 5.0
+    # Look-ups under way at once: of one registry's names; of all other names, and of one identity domain among them.
+    lookups_per_registry: Annotated[int, Field(ge=1, le=256)] = 32
+    lookups: Annotated[int, Field(ge=1, le=256)] = 32
+    lookups_per_domain: Annotated[int, Field(ge=1, le=256)] = 4
     # NASes and their secrets from the `nas` table of the same database, besides the [[nas]] entries.
     nas_table: bool = False
 
@@ -173,6 +194,9 @@ class DisconnectConfig(_Section):
     retry_min: Annotated[float, Field(gt=0, le=3600)] = 5.0
     retry_max: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     give_up: Annotated[float, Field(gt=0, le=604_800)] = 86_400.0
+    # Requests under way at once: in all, and to one NAS (RADIUS has 256 identifiers for each).
+    in_flight: Annotated[int, Field(ge=1, le=1024)] = 256
+    in_flight_per_nas: Annotated[int, Field(ge=1, le=255)] = 32
 
 
 class UnboundConfig(_Section):
@@ -207,6 +231,7 @@ class Config(_Section):
     # Users, besides root and the worker's own, that may use the socket, given that its mode lets them.
     socket_users: list[str] = ["freerad"]
     registry: list[RegistryConfig] = []
+    feeds: FeedsConfig = FeedsConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     sessions: SessionsConfig = SessionsConfig()
     nas: list[NasConfig] = []

@@ -19,7 +19,16 @@ from typing import Any
 VERSION = 1
 MAX_REQUEST_OCTETS = 16 * 1024
 _READ_SECONDS = 5.0
+_WRITE_SECONDS = 10.0
+_ASK_SECONDS = 10.0
+# A status lists up to a thousand entries of each kind.
+_MAX_REPLY_OCTETS = 16 * 1024 * 1024
 _MAX_CONNECTIONS = 64
+
+
+class ControlError(RuntimeError):
+    """The worker could not be asked, or refused the request."""
+
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -78,7 +87,8 @@ class ControlServer:
                     line = await reader.readuntil(b"\n")
                 reply = await self.answer(line)
                 writer.write(json.dumps(reply).encode() + b"\n")
-                await writer.drain()
+                async with asyncio.timeout(_WRITE_SECONDS):
+                    await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             # Gone, slow, or talking too much: nothing to answer.
             return
@@ -119,3 +129,30 @@ async def _answers(path: str) -> bool:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+def ask(path: str, op: str, *, timeout: float = _ASK_SECONDS, **fields: Any) -> dict[str, Any]:
+    """Send one request to the worker and give its reply. `timeout`: seconds. Raises ControlError."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(json.dumps({"v": VERSION, "op": op, **fields}).encode() + b"\n")
+            octets = bytearray()
+            while chunk := connection.recv(65536):
+                octets += chunk
+                if len(octets) > _MAX_REPLY_OCTETS:
+                    raise ControlError(f"{path}: more than {_MAX_REPLY_OCTETS} octets came as an answer")
+    except OSError as error:
+        raise ControlError(
+            f"{path}: {error.strerror or error}; is the worker running, and may you read the socket?"
+        ) from error
+    if not octets:
+        raise ControlError(f"{path}: the worker closed the connection without an answer")
+    try:
+        reply = json.loads(octets)
+    except ValueError as error:
+        raise ControlError(f"{path}: the worker's answer is not JSON") from error
+    if not isinstance(reply, dict) or not reply.get("ok"):
+        raise ControlError(f"{path}: {reply.get('error', 'refused') if isinstance(reply, dict) else reply!r}")
+    return reply

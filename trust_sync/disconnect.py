@@ -1,98 +1,25 @@
-"""Disconnect-Requests and CoA-Requests to NASes (RFC 5176): encoded by pyrad, sent and retransmitted here."""
+"""Asks NASes to end sessions, or to move them to another VLAN: whom, with which secret, and over which socket."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import ipaddress
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
-from pyrad.dictionary import Dictionary
-from pyrad.packet import (
-    CoAACK,
-    CoAPacket,
-    CoARequest,
-    DisconnectACK,
-    DisconnectNAK,
-    DisconnectRequest,
-    PacketError,
-)
+from pyrad.packet import CoARequest, DisconnectRequest
 
 from trust_sync.config import NasConfig, read_secret
+from trust_sync.radius import Reply, Request, Result, build_request, identifications, read_reply, verified
 from trust_sync.sessions import Session
 
-_DICTIONARY = """\
-ATTRIBUTE User-Name 1 string
-ATTRIBUTE NAS-IP-Address 4 ipaddr
-ATTRIBUTE Filter-Id 11 string
-ATTRIBUTE Calling-Station-Id 31 string
-ATTRIBUTE Acct-Session-Id 44 string
-ATTRIBUTE Event-Timestamp 55 date
-ATTRIBUTE Tunnel-Type 64 integer has_tag
-ATTRIBUTE Tunnel-Medium-Type 65 integer has_tag
-ATTRIBUTE Message-Authenticator 80 octets
-ATTRIBUTE Tunnel-Private-Group-Id 81 string has_tag
-ATTRIBUTE NAS-IPv6-Address 95 ipv6addr
-ATTRIBUTE Error-Cause 101 integer
-"""
-_TUNNEL_VLAN, _TUNNEL_802 = 13, 6
-
-# RFC 5176 section 3.5.
-ERROR_CAUSES = {
-    201: "Residual Session Context Removed",
-    202: "Invalid EAP Packet",
-    401: "Unsupported Attribute",
-    402: "Missing Attribute",
-    403: "NAS Identification Mismatch",
-    404: "Invalid Request",
-    405: "Unsupported Service",
-    406: "Unsupported Extension",
-    407: "Invalid Attribute Value",
-    501: "Administratively Prohibited",
-    502: "Request Not Routable",
-    503: "Session Context Not Found",
-    504: "Session Context Not Removable",
-    505: "Other Proxy Processing Error",
-    506: "Resources Unavailable",
-    507: "Request Initiated",
-    508: "Multiple Session Selection Unsupported",
-}
-SESSION_GONE = 503
 # The NAS understood us but did not like how the session was named: another way of naming it may do.
 _NAMED_BADLY = frozenset({401, 402, 403, 404, 407, 508})
-
-
-class Result(StrEnum):
-    """How a request went."""
-
-    ACK = "ack"
-    GONE = "gone"
-    NAK = "nak"
-    SILENT = "silent"
-    UNKNOWN_NAS = "unknown_nas"
-    ERROR = "error"
-
-    @property
-    def over(self) -> bool:
-        """Whether the session is known to have ended."""
-        return self in (Result.ACK, Result.GONE)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the NAS said. `error_cause`: of RFC 5176 section 3.5, None when it gave none."""
-
-    result: Result
-    error_cause: int | None = None
-    detail: str = ""
-
-    def __str__(self) -> str:
-        if self.error_cause is not None:
-            return f"{self.result}: {self.error_cause} {ERROR_CAUSES.get(self.error_cause, 'unknown')}"
-        return f"{self.result}: {self.detail}" if self.detail else str(self.result)
+_IDENTIFIERS = 256
+_MAX_DATAGRAM_OCTETS = 65535
+# Datagrams taken from one socket before the event loop sees to the others.
+_DATAGRAMS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -142,65 +69,100 @@ class NasDirectory:
         return next((nas for nas in self._nases if wanted in nas.network), None)
 
 
-def identifications(session: Session) -> list[dict[str, str]]:
-    """The ways to name a session to its NAS, most exact first.
+class _Channel:
+    """A UDP socket to one NAS. A request's identifier (RFC 2865 section 3: one octet) is its own until it ends.
 
-    All attributes of one way must match (RFC 5176 section 3). hostapd takes these and hardly any other: one more
-    attribute, such as NAS-Port or Class, is a NAK 401.
+    Identifiers are given out in turn, so that a late reply seldom meets a new request of the same number; it would not
+    be taken for an answer to that, as it does not verify.
     """
-    address = ipaddress.ip_address(session.nas)
-    nas = {"NAS-IPv6-Address" if address.version == 6 else "NAS-IP-Address": session.nas}
-    ways: list[dict[str, str]] = []
-    if session.session_id:
-        ways.append({"Acct-Session-Id": session.session_id, **nas})
-        ways.append({"Acct-Session-Id": session.session_id})
-    if session.station:
-        ways.append({"Calling-Station-Id": session.station})
-    return ways
 
-
-def build_request(
-    code: int, attributes: dict[str, str], secret: bytes, timestamp: int, vlan: str | None = None
-) -> CoAPacket:
-    """A request with Event-Timestamp and Message-Authenticator, ready for `RequestPacket`."""
-    packet = CoAPacket(code=code, secret=secret, dict=Dictionary(io.StringIO(_DICTIONARY)))
-    for name, value in attributes.items():
-        packet[name] = value
-    if vlan is not None:
-        packet["Tunnel-Type:0"] = _TUNNEL_VLAN
-        packet["Tunnel-Medium-Type:0"] = _TUNNEL_802
-        packet["Tunnel-Private-Group-Id:0"] = vlan
-    packet["Event-Timestamp"] = timestamp
-    packet.add_message_authenticator()
-    return packet
-
-
-class _Exchange(asyncio.DatagramProtocol):
-    """Waits for the one datagram that is a valid reply; anything else on the port is not for us."""
-
-    def __init__(self, request: CoAPacket, reply: asyncio.Future[CoAPacket]) -> None:
-        self._request, self._reply = request, reply
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def __init__(self, address: str, port: int) -> None:
+        """Raises OSError."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            reply = self._request.CreateReply(packet=data)
-            genuine = self._request.VerifyReply(reply, data)
-        except (PacketError, ValueError, KeyError, IndexError):
-            return
-        if genuine and not self._reply.done():
-            self._reply.set_result(reply)
+            self._socket.connect((address, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self._waiting: dict[int, tuple[Request, asyncio.Future[bytes]]] = {}
+        self._taken: set[int] = set()
+        self._last = -1
+        self.users = 0
+        asyncio.get_running_loop().add_reader(self._socket, self._receive)
 
-    def error_received(self, exc: Exception) -> None:
-        # ICMP port unreachable: the NAS may be starting. It counts as silence, and retransmission goes on.
-        del exc
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def take(self) -> int:
+        """An identifier that is free. Raises OSError when there is none."""
+        for step in range(1, _IDENTIFIERS + 1):
+            identifier = (self._last + step) % _IDENTIFIERS
+            if identifier not in self._taken:
+                self._taken.add(identifier)
+                self._last = identifier
+                return identifier
+        raise OSError(f"{_IDENTIFIERS} requests are under way, no more have an identifier")
+
+    def release(self, identifier: int) -> None:
+        self._taken.discard(identifier)
+
+    async def ask(self, request: Request, wait: float, tries: int, on_silence: Callable[[], None]) -> bytes | None:
+        """The verified reply; None when there was none to `tries` transmissions, `wait` seconds apart.
+
+        `on_silence` is called after each in vain.
+        """
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[request.identifier] = request, answer
+        try:
+            for _ in range(tries):
+                self._send(request.octets)
+                done, _pending = await asyncio.wait([answer], timeout=wait)
+                if done:
+                    return answer.result()
+                on_silence()
+        finally:
+            del self._waiting[request.identifier]
+            answer.cancel()
+        return None
+
+    def _send(self, octets: bytes) -> None:
+        try:
+            self._socket.send(octets)
+        except (BlockingIOError, ConnectionRefusedError):
+            # A full buffer; or ICMP port unreachable for an earlier one, as when the NAS restarts. It is sent again.
+            return
+
+    def _receive(self) -> None:
+        for _ in range(_DATAGRAMS_AT_ONCE):
+            try:
+                octets = self._socket.recv(_MAX_DATAGRAM_OCTETS)
+            except ConnectionRefusedError:
+                continue
+            except OSError:
+                return
+            found = self._waiting.get(octets[1]) if len(octets) > 1 else None
+            if found is None:
+                continue
+            request, answer = found
+            reply = verified(request, octets)
+            # Anything else on the port is not for us.
+            if reply is not None and not answer.done():
+                answer.set_result(reply)
 
 
 class Disconnector:
-    """Ends sessions, or changes their VLAN. `wall`: seconds since 1970, for Event-Timestamp."""
+    """Ends sessions, or changes their VLAN. `wall`: seconds since 1970, for Event-Timestamp.
+
+    How many requests are under way at once is up to the caller; of one NAS, no more than 256.
+    """
 
     def __init__(self, directory: NasDirectory, timeout: float, tries: int, wall: Callable[[], float]) -> None:
         self.directory = directory
         self._timeout, self._tries, self._wall = timeout, tries, wall
+        self._channels: dict[tuple[str, int], _Channel] = {}
+        self.on_silence: Callable[[str], None] = lambda nas: None
 
     async def end(self, session: Session) -> Reply:
         """Ask the session's NAS to end it. Never raises."""
@@ -217,40 +179,35 @@ class Disconnector:
         reply = Reply(Result.ERROR, detail="the session has neither Acct-Session-Id nor Calling-Station-Id")
         for attributes in identifications(session):
             try:
-                reply = await self._exchange(
-                    build_request(code, attributes, nas.secret, int(self._wall()), vlan), session.nas, nas.port
-                )
-            except (OSError, ValueError, TypeError, KeyError, PacketError) as error:
-                reply = Reply(Result.ERROR, detail=f"{type(error).__name__}: {error}")
+                reply = await self._exchange(code, attributes, session.nas, nas, vlan)
+            except OSError as error:
+                reply = Reply(Result.SILENT, detail=f"{session.nas}: {error.strerror or error}")
+            except ValueError as error:
+                reply = Reply(Result.ERROR, detail=str(error))
             if reply.result is not Result.NAK or reply.error_cause not in _NAMED_BADLY:
                 break
         return reply
 
-    async def _exchange(self, request: CoAPacket, address: str, port: int) -> Reply:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[CoAPacket] = loop.create_future()
-        # Encoded once: identifier, authenticator and Event-Timestamp stay for retransmissions (RFC 5176 section 2.3).
-        octets = request.RequestPacket()
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Exchange(request, answer), remote_addr=(address, port)
-        )
+    async def _exchange(self, code: int, attributes: dict[str, str], address: str, nas: Nas, vlan: str | None) -> Reply:
+        """Raises OSError, and ValueError for a request that cannot be encoded."""
+        key = address, nas.port
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = _Channel(*key)
+        channel.users += 1
+        identifier: int | None = None
         try:
-            for _ in range(self._tries):
-                transport.sendto(octets)
-                done, _pending = await asyncio.wait([answer], timeout=self._timeout)
-                if done:
-                    return read_reply(answer.result())
+            identifier = channel.take()
+            request = build_request(code, attributes, nas.secret, int(self._wall()), vlan, identifier=identifier)
+            octets = await channel.ask(request, self._timeout, self._tries, lambda: self.on_silence(address))
         finally:
-            transport.close()
-            answer.cancel()
-        return Reply(Result.SILENT, detail=f"no answer from {address} port {port} to {self._tries} transmissions")
-
-
-def read_reply(reply: CoAPacket) -> Reply:
-    """What a verified reply means."""
-    cause = reply["Error-Cause"][0] if "Error-Cause" in reply else None
-    if reply.code in (DisconnectACK, CoAACK):
-        return Reply(Result.ACK)
-    if reply.code == DisconnectNAK and cause == SESSION_GONE:
-        return Reply(Result.GONE, cause)
-    return Reply(Result.NAK, cause)
+            if identifier is not None:
+                channel.release(identifier)
+            channel.users -= 1
+            if not channel.users:
+                del self._channels[key]
+                channel.close()
+        if octets is None:
+            detail = f"no answer from {address} port {nas.port} to {self._tries} transmissions"
+            return Reply(Result.SILENT, detail=detail)
+        return read_reply(octets)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import socket
 import ssl
@@ -15,14 +16,17 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 
 from trust_sync.addresses import IpNetwork, refusal
 
 Lookup = Callable[[str], Awaitable[list[str]]]
 _MAX_KEPT, _MAX_KEPT_OCTETS, _MAX_ETAG = 1000, 8192, 256
+_MAX_INTERIM_ANSWERS = 8
 
 
 class FetchProblem(StrEnum):
@@ -94,6 +98,30 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+class BoundedResponse(aiohttp.ClientResponse):
+    """An answer with few interim ones before it (RFC 9110 section 15.2). aiohttp would read them without end."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """As aiohttp's. Raises ClientPayloadError for more interim answers than anybody needs."""
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ClientConnectionError("the connection was closed")
+        read, answers = protocol.read, itertools.count()
+
+        async def counted() -> Any:
+            if next(answers) > _MAX_INTERIM_ANSWERS:
+                raise aiohttp.ClientPayloadError(
+                    f"{_MAX_INTERIM_ANSWERS + 1} interim answers, at most {_MAX_INTERIM_ANSWERS} expected"
+                )
+            return await read()
+
+        protocol.read = counted  # type: ignore[method-assign]
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
+
+
 @dataclass(frozen=True)
 class Fetcher:
     """Fetches from hosts that nobody vouches for. `timeout` is in seconds, over everything."""
@@ -139,6 +167,7 @@ class Fetcher:
                 timeout=aiohttp.ClientTimeout(total=self.timeout),
                 max_line_size=4096,
                 max_field_size=4096,
+                response_class=BoundedResponse,
             ) as session,
             session.get(url, allow_redirects=False, headers=validator) as response,
         ):

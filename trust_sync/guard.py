@@ -1,40 +1,43 @@
 """Live sessions under guard: look again when a TTL ends or a feed speaks, and end the sessions of who is gone.
 
-The decisions are in `trust_sync.standing`; here is what surrounds them. A session that should be over is asked for
-until its NAS says so, its accounting record ends, or the configured time is up; it is never forgotten in silence.
+The decisions are in `trust_sync.standing`; here is what surrounds them. Only names with live sessions are looked up.
+What registries say of others is remembered for a while, for sessions that accounting has not shown yet.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from dane_radius.answers import Answer
-from dane_radius.limits import RecentlySeen
 from dane_radius.log import Logger
-from dane_radius.names import normalize
-from dane_radius.reasons import Refused
-from policy import Grant, Policy, RequestFacts
-from policy.matching import ssid_of
+from dane_radius.names import is_within
+from policy import Grant, Policy
+from trust_sync.accounting import Accounting, Devices
 from trust_sync.config import Config, ConfigError
-from trust_sync.disconnect import Disconnector, NasDirectory, Reply, Result
-from trust_sync.flush import FlushFailed, flush_module, flush_unbound
+from trust_sync.disconnect import Disconnector, NasDirectory
+from trust_sync.endings import Endings, Gone, facts_of
+from trust_sync.flush import Flusher
+from trust_sync.forget import Forgetting
+from trust_sync.lanes import Lanes
 from trust_sync.lookup import Lookup
 from trust_sync.metrics import Metrics
+from trust_sync.owners import Notices, Owners
+from trust_sync.pace import Pace
 from trust_sync.sessions import Session, SessionSource, SessionsUnavailable
-from trust_sync.standing import Cause, Trigger, Watch, judge, retry_after, watch_changes
+from trust_sync.standing import Cause, Trigger, Watch, judge, watch_changes
 from trust_sync.state import PendingEnd, State
 
-_MAX_CONCURRENT_LOOKS = 8
 _SLEEP_MAX_SECONDS = 1.0
-_OVER_SECONDS = 300.0
 # The clock may step back by less: a correction, not a mistake.
 _SET_BACK_SECONDS = 60.0
-# How often the log says of a session that it would be ended, if policy did not only monitor.
-_SPARED_SECONDS = 3600.0
+# Looking at a whole domain reads the table of sessions.
+_DOMAIN_PAUSE_SECONDS = 1.0
+_URGENT = frozenset({Trigger.FEED, Trigger.REVOKED, Trigger.ROLLOVER})
 
 
 class Guard:
@@ -52,20 +55,44 @@ class Guard:
         log: Logger,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._config, self._module_socket, self._state = config, module_socket, state
-        self._sessions, self._lookup, self._metrics, self._log, self._wall = sessions, lookup, metrics, log, wall
-        self._policy = policy
+        self._config, self._state, self._lookup = config, state, lookup
+        self._accounting, self._devices = Accounting(sessions), Devices(policy)
+        self._metrics, self._log, self._wall = metrics, log, wall
+        self._owners = Owners(config.registry)
+        self._notices = Notices(self._owners, config.registry)
+        limits, disconnect = config.sessions, config.disconnect
+        self._flusher = Flusher(config.unbound.control_socket, module_socket, metrics, log)
+        self._forgetting = Forgetting(self._flusher, self._owners, wall)
         self._disconnector = Disconnector(
-            NasDirectory.from_config(config.nas), config.disconnect.timeout, config.disconnect.tries, wall
+            NasDirectory.from_config(config.nas), disconnect.timeout, disconnect.tries, wall
+        )
+        self.endings = Endings(
+            disconnect,
+            state,
+            self._disconnector,
+            self._accounting,
+            partial(self._forgetting.names, caches=("module",)),
+            self._not_read,
+            self._owners.source,
+            policy,
+            metrics,
+            log,
+            wall,
+        )
+        self._lanes = Lanes(
+            self._look,
+            self._looked,
+            own=limits.lookups_per_registry,
+            shared=limits.lookups,
+            shared_each=limits.lookups_per_domain,
         )
         self._watches: dict[str, Watch] = {}
-        self._looking: dict[str, asyncio.Task[None]] = {}
-        self._ending: dict[str, asyncio.Task[None]] = {}
-        # Sessions that a NAS has ended: their accounting records may take a while, or never, to say so.
-        self._over = RecentlySeen(_OVER_SECONDS, 100_000)
-        self._spared = RecentlySeen(_SPARED_SECONDS, 100_000)
-        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_LOOKS)
+        # When each watch is due; entries that no watch agrees with any more are passed over.
+        self._due: list[tuple[float, str]] = []
+        # When each registry may have a whole domain looked at again.
+        self._domain_free: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._awake_at = 0.0
         self._next_poll = 0.0
         self._latest = 0.0
         self.sessions_error: str | None = None
@@ -79,6 +106,15 @@ class Guard:
         """The names that have live sessions."""
         return list(self._watches)
 
+    def due(self, end: PendingEnd) -> float:
+        """When a session that should be over is asked for next."""
+        return self.endings.due(end)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._flusher.close()
+        self._accounting.close()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -88,73 +124,94 @@ class Guard:
                 # Guarding must outlive any single failure of it.
                 self._log.exception("guarding sessions failed")
             self._wake.clear()
+            pause = self._pause()
+            self._awake_at = self._wall() + pause
             try:
-                async with asyncio.timeout(self._pause()):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
     def _pause(self) -> float:
-        due = [watch.due for name, watch in self._watches.items() if name not in self._looking]
-        due += [end.due for key, end in self._state.pending.items() if key not in self._ending]
-        if self._sessions is not None:
+        due = [self._due[0][0]] if self._due else []
+        if self.endings.next_due is not None:
+            due.append(self.endings.next_due)
+        if self._accounting.configured:
             due.append(self._next_poll)
         return min(_SLEEP_MAX_SECONDS, max(0.01, min(due, default=1e18) - self._wall()))
 
     async def step(self) -> None:
         """Start whatever is due now."""
         now = self._wall()
-        self._follow_clock(now)
-        if self._sessions is not None and now >= self._next_poll:
+        set_back = self._follow_clock(now)
+        poll_is_due = self._accounting.configured and now >= self._next_poll
+        if poll_is_due or set_back:
+            self.endings.follow_clock(now, set_back=set_back)
+        if poll_is_due:
             self._next_poll = now + self._config.sessions.poll
             await self._poll(now)
-        for watch in list(self._watches.values()):
-            if watch.due <= now:
-                self._look(watch.name, now)
-        for key, end in list(self._state.pending.items()):
-            if end.due <= now and key not in self._ending:
-                self._start_end(key, end)
+        while self._due and self._due[0][0] <= now:
+            due, name = heapq.heappop(self._due)
+            watch = self._watches.get(name)
+            if watch is not None and watch.due == due:
+                self._queue(watch)
+        self.endings.step(now)
         self._metrics.names_watched.set(len(self._watches))
-        self._metrics.disconnects_pending.set(len(self._state.pending))
 
-    def _follow_clock(self, now: float) -> None:
-        """Where the clock was set back, all appointments are off: they would be kept when it comes round again."""
-        if now < self._latest - _SET_BACK_SECONDS:
+    def _follow_clock(self, now: float) -> bool:
+        """Where the clock was set back, no time that was set before holds: it would come when the clock is there again.
+
+        Returns whether it was.
+        """
+        set_back = now < self._latest - _SET_BACK_SECONDS
+        if set_back:
             self._log.warning(
                 "the clock was set back; everything is looked at again", seconds=round(self._latest - now)
             )
             self._next_poll = now
-            self._over = RecentlySeen(_OVER_SECONDS, 100_000)
-            for name, watch in self._watches.items():
-                self._watches[name] = replace(watch, due=now)
+            for watch in list(self._watches.values()):
+                self._watch(replace(watch, due=now))
         self._latest = now
-        for end in self._state.pending.values():
-            if end.due > now + self._config.disconnect.retry_max:
-                end.due, end.noticed = now, min(end.noticed, now)
+        return set_back
 
     async def settle(self) -> None:
         """Wait for what is under way: for `trust-sync once`."""
-        while tasks := [*self._looking.values(), *self._ending.values()]:
+        while tasks := [*self._lanes.tasks, *self.endings.tasks]:
             await asyncio.wait(tasks)
+            # What follows from it is started by callbacks.
+            await asyncio.sleep(0)
+
+    # accounting
 
     async def _poll(self, now: float) -> None:
         """Which names have live sessions, and the NAS table."""
-        if self._sessions is None:
+        if not self._accounting.configured:
             return
         try:
-            names = await asyncio.to_thread(self._sessions.names)
-            rows = await asyncio.to_thread(self._sessions.nas_secrets) if self._config.sessions.nas_table else []
+            users = await self._accounting.names()
+            rows = await self._accounting.nas_secrets() if self._config.sessions.nas_table else []
         except SessionsUnavailable as error:
             self._sessions_failed(error)
             return
         self._nases_known(rows)
-        new, gone = watch_changes(self._watches, filter(self._is_ours, names))
+        new, gone = watch_changes(self._watches, await self._devices.all_of(users))
         for name in new:
-            records = self._state.records.get(name)
-            self._watches[name] = Watch(name, now, frozenset(records) if records else None)
+            self._begin(name, now)
         for name in gone:
             self._watches.pop(name, None)
             self._state.records.pop(name, None)
+
+    def _begin(self, name: str, now: float) -> None:
+        """Watch a name. What a registry said of it a while ago may be about these very sessions."""
+        records = self._state.records.get(name)
+        trigger = self._notices.of(name, now)
+        self._watch(Watch(name, now, frozenset(records) if records else None, trigger=trigger))
+
+    def _watch(self, watch: Watch) -> None:
+        self._watches[watch.name] = watch
+        heapq.heappush(self._due, (watch.due, watch.name))
+        if watch.due < self._awake_at:
+            self._wake.set()
 
     def _nases_known(self, rows: Sequence[tuple[str, str]]) -> None:
         try:
@@ -167,246 +224,141 @@ class Guard:
         else:
             self.sessions_error = None
 
-    def _is_ours(self, name: str) -> bool:
-        """Whether a session's user is a device that policy speaks of.
-
-        The table may hold others, let in by passwords or another CA: no TLSA record of theirs means nothing.
-        """
-        try:
-            return normalize(name.encode("utf-8", "surrogatepass")) == name and self._policy().selects(name)
-        except Refused:
-            return False
-
     def _sessions_failed(self, error: SessionsUnavailable) -> None:
         self._metrics.sessions_unavailable.inc()
         if self.sessions_error is None:
             self._log.error("live sessions cannot be read; they are asked for again", error=str(error))
         self.sessions_error = str(error)
 
-    # looking
+    def _not_read(self, names: Sequence[str], error: SessionsUnavailable) -> None:
+        """The sessions of names that are gone could not be read: the names are looked at again."""
+        self._sessions_failed(error)
+        for name in names:
+            watch = self._watches.get(name)
+            if watch is not None:
+                self._watch(replace(watch, due=self._wall() + 1.0))
 
-    async def changed(self, name: str, trigger: Trigger) -> None:
-        """A feed says that something about `name` changed: forget it everywhere, and look."""
+    # what registries say
+
+    async def notice(self, registry: str, names: Mapping[str, Trigger], domains: Mapping[str, Trigger]) -> None:
+        """A registry says that something changed about names, or about all names of domains.
+
+        They are forgotten everywhere, and those with live sessions are looked up: when this returns, they are queued.
+        It may take a second: what one registry says delays what the same one says next, and nothing else.
+        """
         noticed = self._wall()
-        await self.flush(name)
+        for name, trigger in names.items():
+            self._notices.add(registry, name, trigger, noticed)
+        live, _ = await asyncio.gather(self._live(list(names)), self._forgetting.names(list(names), registry=registry))
+        for name in sorted(live, key=lambda name: names[name] is not Trigger.REVOKED):
+            self._changed(name, names[name], noticed)
+        if domains:
+            await self._domains_changed(registry, domains)
+
+    async def _live(self, names: Sequence[str]) -> list[str]:
+        """Those of some names that have live sessions."""
+        found = {name for name in names if name in self._watches}
+        others = [name for name in names if name not in found]
+        try:
+            found.update(await self._devices.among(await self._accounting.live(others)))
+        except SessionsUnavailable as error:
+            # Where there are sessions, the next look at the table that succeeds shows them as new.
+            self._sessions_failed(error)
+        return [name for name in names if name in found]
+
+    async def _domains_changed(self, registry: str, domains: Mapping[str, Trigger]) -> None:
+        wait = self._domain_free.get(registry, 0.0) - self._wall()
+        # A longer one was set before the clock was set back.
+        if 0 < wait <= _DOMAIN_PAUSE_SECONDS:
+            await asyncio.sleep(wait)
+        noticed = self._wall()
+        self._domain_free[registry] = noticed + _DOMAIN_PAUSE_SECONDS
+        await asyncio.gather(self._poll(noticed), self._forgetting.below(list(domains), registry=registry))
+        pace = Pace()
+        for name in list(self._watches):
+            await pace.rest()
+            trigger = next((domains[d] for d in domains if is_within(name, d)), None)
+            if trigger is not None:
+                self._changed(name, trigger, noticed)
+
+    def _changed(self, name: str, trigger: Trigger, noticed: float) -> None:
         watch = self._watches.get(name)
         if watch is None:
             records = self._state.records.get(name)
             watch = Watch(name, noticed, frozenset(records) if records else None)
-        self._watches[name] = replace(watch, due=noticed, trigger=trigger, attempts=0)
-        self._look(name, noticed)
+        watch = replace(watch, due=noticed, trigger=trigger, attempts=0)
+        self._watches[name] = watch
+        self._queue(watch)
 
-    async def domain_changed(self, domain: str, trigger: Trigger) -> None:
-        """The same for every name with live sessions under a domain."""
-        if self._sessions is not None:
-            await self._poll(self._wall())
-        await self.flush(domain, below=True)
-        for name in [n for n in self._watches if n == domain or n.endswith("." + domain)]:
-            await self.changed(name, trigger)
+    # looking
 
-    async def flush(self, name: str, *, below: bool = False) -> None:
-        """Make the resolver and the module forget a name (`below`: and all under it, keys of zones included).
-
-        Failures are reported; TTLs then bound the delay.
-        """
-        await self._flush_resolver(name, below=below)
-        if self._module_socket is not None:
-            await self._flush_cache("module", flush_module, self._module_socket, name, below=below)
-
-    async def _flush_resolver(self, name: str, *, below: bool = False) -> None:
-        socket = self._config.unbound.control_socket
-        if socket is not None:
-            await self._flush_cache("unbound", flush_unbound, socket, name, below=below)
-
-    async def _flush_cache(
-        self, cache: str, function: Callable[..., None], socket: str, name: str, *, below: bool
-    ) -> None:
-        try:
-            await asyncio.to_thread(function, socket, name, below=below)
-        except FlushFailed as error:
-            self._metrics.flush_failures.labels(cache).inc()
-            self._log.warning("cache not flushed; its TTL bounds the delay", cache=cache, error=str(error))
-
-    def _look(self, name: str, noticed: float) -> None:
-        if name not in self._looking:
-            task = asyncio.create_task(self._look_now(name, noticed), name=f"look {name}")
-            self._looking[name] = task
-            task.add_done_callback(lambda _: self._looked(name))
+    def _queue(self, watch: Watch) -> None:
+        own = self._owners.registry(watch.name) is not None
+        self._lanes.put(self._owners.source(watch.name), watch.name, own=own, urgent=watch.trigger in _URGENT)
 
     def _looked(self, name: str) -> None:
-        self._looking.pop(name, None)
-        self._wake.set()
+        """A look has ended: where there was a change meanwhile, another one is due."""
+        watch = self._watches.get(name)
+        if watch is not None and watch.due <= self._wall():
+            self._queue(watch)
 
-    async def _look_now(self, name: str, noticed: float) -> None:
-        async with self._slots:
+    async def _look(self, name: str) -> None:
+        try:
+            await self._look_now(name)
+        except Exception:
+            self._log.exception("name not looked at; it is tried again", name=name)
             watch = self._watches.get(name)
-            if watch is not None and watch.trigger is Trigger.TTL and not watch.attempts:
-                # Due by its TTL. Resolvers count whole seconds: one may hold the old answer for a second more.
-                await self._flush_resolver(name)
-            answer = await self._lookup.tlsa(name)
-        if watch is None or self._watches.get(name) is not watch:
+            if watch is not None:
+                self._watch(replace(watch, due=self._wall() + 1.0))
+
+    async def _look_now(self, name: str) -> None:
+        watch = self._watches.get(name)
+        if watch is None:
+            return
+        noticed = min(watch.due, self._wall())
+        if (watch.trigger is Trigger.TTL) == (not watch.attempts):
+            # Due by its TTL: resolvers count whole seconds, and one may hold the old answer for a second more. Or told
+            # of a revocation that the DNS did not show: the resolver has kept that answer.
+            await self._flusher.names([name], caches=("unbound",))
+        answer = await self._lookup.tlsa(name)
+        if self._watches.get(name) is not watch:
             # Gone, or changed since it was asked: the answer may be older than the change. It is due again.
             return
         judgement = judge(watch, answer, self._wall(), self._config.sessions.recheck_min)
-        self._watches[name] = judgement.watch
+        self._watch(judgement.watch)
         if judgement.watch.records is not None:
             self._state.records[name] = sorted(judgement.watch.records)
         if judgement.watch.attempts and judgement.end is None:
             self._log.warning("name not settled; asked again", name=name, answer=_describe(answer))
         if judgement.end is not None:
-            await self._end_all(name, judgement.end, noticed)
-
-    # ending
-
-    async def _end_all(self, name: str, cause: Cause, noticed: float) -> None:
-        if self._sessions is None:
-            return
-        # The module must not admit it again on what it remembers.
-        await self.flush(name)
-        try:
-            sessions = await asyncio.to_thread(self._sessions.of, name)
-        except SessionsUnavailable as error:
-            self._sessions_failed(error)
-            self._watches[name] = replace(self._watches[name], due=self._wall() + 1.0)
-            return
-        now = self._wall()
-        for session in sessions:
-            pending = self._state.pending.get(session.unique_id)
-            if pending is not None and pending.vlan is not None:
-                # It was only to be moved; that is not enough any more.
-                pending.vlan, pending.cause, pending.due = None, cause, now
-        fresh = [
-            session
-            for session in sessions
-            if session.unique_id not in self._state.pending
-            and (session.unique_id, now) not in self._over
-            and not self._is_spared(session, cause, now)
-        ]
-        if fresh:
-            self._metrics.revocations.labels(cause).inc()
-            self._log.warning("ending sessions", name=name, cause=str(cause), sessions=len(fresh))
-        for session in fresh:
-            self.end(session, cause, noticed)
-        if cause is Cause.ABSENT:
-            self._state.records.pop(name, None)
-
-    def _is_spared(self, session: Session, cause: Cause, now: float) -> bool:
-        """Whether policy only monitors there: then the module would let the device in again, refused or not."""
-        policy = self._policy()
-        if not policy.is_monitored(policy.match(session.name, _facts(session)).rule):
-            return False
-        if (session.unique_id, now) not in self._spared:
-            self._spared.add(session.unique_id, now)
-            self._log.warning(
-                "session would be ended, but policy only monitors",
-                name=session.name, nas=session.nas, station=session.station, cause=str(cause),
-            )  # fmt: skip
-        return True
-
-    def end(self, session: Session, cause: Cause, noticed: float, vlan: str | None = None) -> None:
-        """Have a session ended (or moved to `vlan`), however long it takes."""
-        pending = PendingEnd(session, cause, noticed, self._wall(), vlan=vlan)
-        self._state.pending[session.unique_id] = pending
-        self._start_end(session.unique_id, pending)
-
-    def _start_end(self, key: str, end: PendingEnd) -> None:
-        task = asyncio.create_task(self._end_now(key, end), name=f"end {key}")
-        self._ending[key] = task
-        task.add_done_callback(lambda _: self._ended(key))
-
-    def _ended(self, key: str) -> None:
-        self._ending.pop(key, None)
-        self._wake.set()
-
-    async def _end_now(self, key: str, end: PendingEnd) -> None:
-        if end.attempts and await self._over_by_accounting(end.session):
-            self._finish(key, end, "accounting says that the session is over")
-            return
-        vlan = end.vlan
-        if vlan is None:
-            reply = await self._disconnector.end(end.session)
-        else:
-            reply = await self._disconnector.move(end.session, vlan)
-            if end.vlan != vlan:
-                # Meanwhile it is to be elsewhere, or nowhere.
-                end.due = self._wall()
-                return
-            if reply.result is Result.NAK:
-                # RFC 5176 section 3.5: it cannot or will not. The session is ended, and comes back as it should be.
-                end.vlan = None
-                reply = await self._disconnector.end(end.session)
-        self._metrics.disconnects.labels(reply.result).inc()
-        self._account(key, end, reply)
-
-    def _account(self, key: str, end: PendingEnd, reply: Reply) -> None:
-        now = self._wall()
-        end.attempts += 1
-        end.last_reply = str(reply)
-        fields: dict[str, Any] = {
-            "name": end.session.name, "nas": end.session.nas, "station": end.session.station,
-            "session": end.session.session_id, "cause": str(end.cause), "attempts": end.attempts, "reply": str(reply),
-        }  # fmt: skip
-        if reply.result.over:
-            self._metrics.revocation_seconds.observe(max(0.0, now - end.noticed))
-            self._finish(key, end, str(reply))
-        elif now - end.noticed >= self._config.disconnect.give_up:
-            self._state.pending.pop(key, None)
-            self._log.error("session not ended, and given up", **fields)
-        else:
-            limits = self._config.disconnect
-            end.due = now + retry_after(end.attempts, limits.retry_min, limits.retry_max)
-            self._log.error("session not ended; it is tried again", **fields, retry_seconds=round(end.due - now, 1))
-
-    def _finish(self, key: str, end: PendingEnd, how: str) -> None:
-        self._state.pending.pop(key, None)
-        if end.vlan is None:
-            # One that was moved lives on.
-            self._over.add(key, self._wall())
-        self._log.info(
-            "session over",
-            name=end.session.name,
-            nas=end.session.nas,
-            station=end.session.station,
-            cause=str(end.cause),
-            how=how,
-            seconds=round(max(0.0, self._wall() - end.noticed), 3),
-        )
-
-    async def _over_by_accounting(self, session: Session) -> bool:
-        if self._sessions is None:
-            return False
-        try:
-            return not await asyncio.to_thread(self._sessions.is_live, session)
-        except SessionsUnavailable:
-            return False
+            self.endings.end_name(Gone(name, judgement.end, noticed))
 
     # policy
 
     async def policy_changed(self, old: Policy, new: Policy) -> None:
         """End, or move, the sessions whose access is another one under the new policy."""
-        if self._sessions is None:
-            return
         # Those that only the old policy spoke of are among them.
         names = set(self._watches)
         await self._poll(self._wall())
-        for name in sorted(names | set(self._watches)):
-            try:
-                sessions = await asyncio.to_thread(self._sessions.of, name)
-            except SessionsUnavailable as error:
-                self._sessions_failed(error)
-                return
-            for session in sessions:
-                before, after = _grant(old, session), _grant(new, session)
-                if before is None or before == after:
-                    continue
-                if after is None and self._is_spared(session, Cause.POLICY, self._wall()):
-                    continue
-                vlan = self._vlan_change(session, before, after)
-                pending = self._state.pending.get(session.unique_id)
-                if pending is None:
-                    self.end(session, Cause.POLICY, self._wall(), vlan=vlan)
-                elif pending.vlan is not None:
-                    pending.vlan = vlan
+        try:
+            sessions = await self._accounting.of(sorted(names | set(self._watches)))
+        except SessionsUnavailable as error:
+            self._sessions_failed(error)
+            return
+        pace = Pace()
+        for session in sessions:
+            await pace.rest()
+            before, after = _grant(old, session), _grant(new, session)
+            if before is None or before == after:
+                continue
+            if after is None and self.endings.is_spared(session, Cause.POLICY, self._wall()):
+                continue
+            vlan = self._vlan_change(session, before, after)
+            pending = self._state.pending.get(session.unique_id)
+            if pending is None:
+                self.endings.end(session, Cause.POLICY, self._wall(), vlan=vlan)
+            elif pending.vlan is not None:
+                pending.vlan = vlan
 
     def _vlan_change(self, session: Session, before: Grant, after: Grant | None) -> str | None:
         """The new VLAN, when that is all that changes and the NAS takes CoA-Requests."""
@@ -416,17 +368,8 @@ class Guard:
         return str(after.vlan) if replace(before, vlan=after.vlan) == after else None
 
 
-def _facts(session: Session) -> RequestFacts:
-    return RequestFacts(
-        ssid=ssid_of(session.called_station),
-        nas_address=session.nas or None,
-        nas_port_type=session.port_type or None,
-        calling_station_id=session.station or None,
-    )
-
-
 def _grant(policy: Policy, session: Session) -> Grant | None:
-    return policy.match(session.name, _facts(session)).grant
+    return policy.match(session.name, facts_of(session)).grant
 
 
 def _describe(answer: Answer) -> str:

@@ -11,15 +11,17 @@ import dns.resolver
 
 from dane_radius.answers import Answer
 from dane_radius.config import ResolverConfig
+from dane_radius.dns.resolver import Client
 
 _MAX_ADDRESSES = 8
 
 
 class Lookup:
-    """Lookups in a few threads of their own: however many names are asked for, no more than these wait."""
+    """TLSA records are asked for without threads; addresses in a few, and no more than these wait."""
 
     def __init__(self, config: ResolverConfig, threads: int = 8) -> None:
         self._resolver = config.build()
+        self._client: Client | None = None
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="dns")
         self._addresses = dns.resolver.Resolver(configure=False)
         self._addresses.lifetime = config.timeout
@@ -35,7 +37,9 @@ class Lookup:
 
     async def tlsa(self, name: str) -> Answer:
         """The TLSA RRset of a normalized name. Never raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._resolver.lookup, name)
+        if self._client is None:
+            self._client = self._resolver.open()
+        return await self._client.lookup(name)
 
     async def addresses(self, host: str) -> list[str]:
         """IPv4 and IPv6 addresses of a host, at most a few; empty when there are none to be had."""
@@ -50,5 +54,8 @@ class Lookup:
             return []
         return [record.address for record in answer]
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -6,14 +6,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 
 from dane_radius.anchors import AnchorSource
 from trust_sync import __version__
-from trust_sync.disconnect import Result
+from trust_sync.radius import Result
 from trust_sync.reasons import Reason, State
 from trust_sync.retirement import DISCOVERED
 from trust_sync.standing import Cause
 
 _DISCOVERY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 _REVOCATION_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0, 3600.0)
-SOURCE_FAILURES = ("connect", "tls", "timeout", "status", "unauthorized", "malformed", "store", "internal")
+SOURCE_FAILURES = ("connect", "tls", "timeout", "status", "unauthorized", "malformed", "too_large", "store", "internal")
 
 
 class Metrics:

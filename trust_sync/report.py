@@ -67,7 +67,7 @@ def describe(
         "sessions": {
             "watched_names": guard.watched,
             "error": guard.sessions_error,
-            "pending": [_pending(end, now) for end in list(state.pending.values())[:_MAX_ENTRIES]],
+            "pending": [_pending(end, guard, now) for end in list(state.pending.values())[:_MAX_ENTRIES]],
             "pending_count": len(state.pending),
         },
     }
@@ -97,7 +97,7 @@ def _registry(feed: RegistryFeed, now: float) -> dict[str, Any]:
     }
 
 
-def _pending(end: PendingEnd, now: float) -> dict[str, Any]:
+def _pending(end: PendingEnd, guard: Guard, now: float) -> dict[str, Any]:
     return {
         "name": end.session.name,
         "nas": end.session.nas,
@@ -105,8 +105,8 @@ def _pending(end: PendingEnd, now: float) -> dict[str, Any]:
         "cause": str(end.cause),
         "since_seconds": round(now - end.noticed),
         "attempts": end.attempts,
-        "reply": end.last_reply,
-        "retry_in_seconds": round(max(0.0, end.due - now)),
+        "reply": end.last_reply or "waits for its NAS",
+        "retry_in_seconds": round(max(0.0, guard.due(end) - now)),
     }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 _COLUMNS = "acctuniqueid, acctsessionid, username, nasipaddress, callingstationid, calledstationid, nasporttype"
 _LIVE = "acctstoptime IS NULL AND username <> ''"
+_NAMES_AT_ONCE = 500
 
 
 class SessionsUnavailable(RuntimeError):
@@ -39,8 +40,11 @@ class SessionSource(Protocol):
     def names(self) -> set[str]:
         """The names that have live sessions."""
 
-    def of(self, name: str) -> list[Session]:
-        """The live sessions of a name."""
+    def live(self, names: Sequence[str]) -> set[str]:
+        """Those of some names that have live sessions."""
+
+    def of(self, names: Sequence[str]) -> list[Session]:
+        """The live sessions of some names."""
 
     def is_live(self, session: Session) -> bool:
         """Whether a session has not ended."""
@@ -67,9 +71,20 @@ class _Database:
         # A fixed text: the values never come into it.
         return {str(row[0]) for row in self._rows(f"SELECT DISTINCT username FROM radacct WHERE {_LIVE}")}  # noqa: S608
 
-    def of(self, name: str) -> list[Session]:
-        rows = self._rows(f"SELECT {_COLUMNS} FROM radacct WHERE {_LIVE} AND username = ?", name)  # noqa: S608
+    def live(self, names: Sequence[str]) -> set[str]:
+        return {str(row[0]) for row in self._rows_of("DISTINCT username", names)}
+
+    def of(self, names: Sequence[str]) -> list[Session]:
+        rows = self._rows_of(_COLUMNS, names)
         return [Session(*(str(value if value is not None else "").strip() for value in row)) for row in rows]
+
+    def _rows_of(self, columns: str, names: Sequence[str]) -> list[Any]:
+        rows: list[Any] = []
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            some = names[start : start + _NAMES_AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            rows += self._rows(f"SELECT {columns} FROM radacct WHERE {_LIVE} AND username IN ({marks})", *some)  # noqa: S608
+        return rows
 
     def is_live(self, session: Session) -> bool:
         query = f"SELECT 1 FROM radacct WHERE {_LIVE} AND acctuniqueid = ?"  # noqa: S608

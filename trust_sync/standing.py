@@ -71,6 +71,9 @@ def judge(watch: Watch, answer: Answer, now: float, recheck_min: float) -> Judge
         case Insecure() | Bogus() | Unavailable():
             attempts = watch.attempts + 1
             wait = retry_after(attempts, _RETRY_MIN_SECONDS, _RETRY_MAX_SECONDS)
+            if watch.trigger is not Trigger.TTL and attempts <= len(_CONFIRM_SECONDS):
+                # Somebody says that there is news: a resolver that stumbled once must not cost seconds.
+                wait = _CONFIRM_SECONDS[attempts - 1]
             return Judgement(Watch(watch.name, now + wait, watch.records, attempts, watch.trigger))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +72,20 @@ class State:
     records: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """A copy, as plain data: it may be encoded while the state changes."""
         return {
             "version": VERSION,
-            "feeds": {name: asdict(feed) for name, feed in self.feeds.items()},
-            "evidence": {name: asdict(item) for name, item in self.evidence.items()},
-            "unbacked": self.unbacked,
+            "feeds": {name: {**vars(feed)} for name, feed in self.feeds.items()},
+            "evidence": {
+                name: {**vars(item), "fingerprints": [*item.fingerprints]} for name, item in self.evidence.items()
+            },
+            "unbacked": dict(self.unbacked),
             "pending": {
                 key: {**{f: v for f, v in vars(end).items() if f != "session"}, "session": end.session.to_json()}
                 for key, end in self.pending.items()
             },
-            "records": self.records,
+            # The lists in it are replaced, never changed.
+            "records": dict(self.records),
         }
 
     @classmethod
@@ -127,9 +131,9 @@ class StateFile:
         self._saved = octets
         return state
 
-    def save(self, state: State) -> None:
-        """Write the file if anything changed. Raises OSError; the old file then stays."""
-        octets = json.dumps(state.to_json(), separators=(",", ":")).encode()
+    def save(self, data: dict[str, Any]) -> None:
+        """Write what `State.to_json` gave, if anything changed. Raises OSError; the old file then stays."""
+        octets = json.dumps(data, separators=(",", ":")).encode()
         if octets == self._saved:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

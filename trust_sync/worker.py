@@ -19,11 +19,13 @@ from trust_sync import __version__
 from trust_sync.config import Config
 from trust_sync.control import ControlServer
 from trust_sync.discovery import Discoverer, Outcome
-from trust_sync.feed import FeedError, RegistryFeed
+from trust_sync.feed import RegistryFeed
 from trust_sync.fetch import Fetcher, tls_context
 from trust_sync.guard import Guard
 from trust_sync.lookup import Lookup
+from trust_sync.messages import FeedError
 from trust_sync.metrics import Metrics
+from trust_sync.pace import Budget
 from trust_sync.reasons import Reason
 from trust_sync.reasons import State as Outcomes
 from trust_sync.report import describe
@@ -119,6 +121,7 @@ class Worker:
                 self.metrics,
                 self.log,
             )
+            self._budget = Budget(config.feeds.memory, len(config.registry))
             self.feeds = [self._feed(registry.name) for registry in config.registry]
         except BaseException:
             self.store.close()
@@ -131,7 +134,7 @@ class Worker:
         registry = next(r for r in self.config.registry if r.name == name)
         position = self.state.feeds.setdefault(name, FeedPosition())
         try:
-            return RegistryFeed(registry, self.store, self.guard, position, self.metrics, self.log)
+            return RegistryFeed(registry, self.store, self.guard, position, self.metrics, self.log, budget=self._budget)
         except OSError as error:
             raise ConfigError(f"registry {name}: ca_file: {registry.ca_file}: {error.strerror or error}") from error
 
@@ -167,7 +170,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await control.stop()
-            self.close()
+            await self.close()
             self.log.info("stopped")
 
     async def _bind(self) -> ControlServer:
@@ -184,11 +187,12 @@ class Worker:
             raise ConfigError(f"socket: {self.config.socket}: {error.strerror or error}") from error
         return control
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Save what is remembered, and let the store go."""
-        self._save()
-        self.lookup.close()
-        self._guard_lookup.close()
+        await self._save()
+        self.guard.close()
+        await self.lookup.close()
+        await self._guard_lookup.close()
         self.store.close()
 
     async def once(self, progress: Progress | None = None) -> dict[str, Any]:
@@ -201,7 +205,7 @@ class Worker:
         progress.expect(len(self.feeds) + len(names) + 1)
         for feed in self.feeds:
             progress.source(f"registry {feed.config.name}")
-            feed.on_progress = progress.anchors
+            feed.report_progress(progress.anchors)
             feed.position.seq = None
             try:
                 await feed.step(0)
@@ -217,7 +221,7 @@ class Worker:
         await self.guard.step()
         await self.guard.settle()
         self.upkeep.retire()
-        self._save()
+        await self._save()
         progress.done()
         if self.state_error:
             failures.append(f"state: {self.state_error}")
@@ -243,7 +247,7 @@ class Worker:
                     old, self._policy = self._policy, self.policies.current
                     await self.guard.policy_changed(old, self._policy)
                 self._measure()
-                self._save()
+                await self._save()
                 if self._log_file is not None:
                     self._log_file.reopen_if_moved()
             except Exception:
@@ -267,9 +271,14 @@ class Worker:
         self.metrics.names_tended.set(len(self.state.evidence))
         self.metrics.anchors_unbacked.set(len({key.partition(" ")[0] for key in self.state.unbacked}))
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
+        """Encoded and written in a thread: it may be megabytes. Never cut short, so that no two writes overlap."""
+        writing = asyncio.ensure_future(asyncio.to_thread(self._state_file.save, self.state.to_json()))
         try:
-            self._state_file.save(self.state)
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
         except OSError as error:
             self.metrics.store_failures.inc()
             if self.state_error is None:

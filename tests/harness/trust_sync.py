@@ -7,16 +7,16 @@ import json
 import ssl
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from dane_radius.control import ControlError, ask
 from tests.harness.pki import Authority, Identity, authority
 from tests.harness.process import Daemon, free_port, start
+from trust_sync.control import ControlError, ask
 
 COMMAND = Path(sys.executable).with_name("trust-sync")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -26,7 +26,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class WebServer:
     """A TLS server on 127.0.0.1:`port` for `names`, from a thread of its own.
 
-    `files`: path -> body, or a handler that does worse things. `requests`: the paths that were asked for.
+    `files`: path -> body, or a handler that does worse things; of a path of the registry's interface, a handler takes
+    its place. `requests`: the paths that were asked for. `batch`: changes in one answer at the most.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class WebServer:
     port: int = field(default_factory=free_port)
     api_key: str = "test-key-1"
     address: str = "127.0.0.1"
+    batch: int = 1000
 
     def __post_init__(self) -> None:
         self.ca: Authority = authority("Web CA")
@@ -87,6 +89,9 @@ class WebServer:
         for task in left:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        # Connections that were closed just now hear of it in the loop's next turns.
+        for _ in range(3):
+            self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     async def _serve(self) -> None:
@@ -112,9 +117,9 @@ class WebServer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path)
-        if request.path.startswith("/v1/"):
-            return await self._api(request)
         found = self.files.get(request.path)
+        if found is None and request.path.startswith("/v1/"):
+            return await self._api(request)
         if found is None:
             return web.Response(status=404)
         if isinstance(found, bytes):
@@ -142,14 +147,23 @@ class WebServer:
                 pass
             if self.broken_status:
                 return web.Response(status=self.broken_status)
-        found = [change for change in self.changes if change["seq"] > since]
-        return web.json_response({"changes": found, "next": self.seq})
+        # They are numbered without gaps.
+        first = int(self.changes[0]["seq"]) if self.changes else 1
+        found = self.changes[max(0, since + 1 - first) :][: self.batch]
+        return web.json_response({"changes": found, "next": found[-1]["seq"] if found else self.seq})
 
     def announce(self, kind: str, *, name: str | None = None, domain: str = "", anchor: Identity | None = None) -> None:
         """Add a change to the feed."""
         change = {"seq": self.seq + 1, "time": "2026-01-01T00:00:00Z", "type": kind, "domain": domain, "name": name}
         change["anchor"] = anchor_json(anchor) if anchor else None
         self.changes.append(change)
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    def announce_all(self, kind: str, names: Iterable[str]) -> None:
+        """Add a change for each name, and only then tell those who wait."""
+        for name in names:
+            change = {"seq": self.seq + 1, "time": "2026-01-01T00:00:00Z", "type": kind, "domain": "", "name": name}
+            self.changes.append({**change, "anchor": None})
         self._loop.call_soon_threadsafe(self._changed.set)
 
     def publish_ca(self, ca: Identity) -> str:

@@ -204,7 +204,7 @@ def test_once_synchronizes_and_says_what_it_did(setting: Setting) -> None:
 def test_status_and_discover(setting: Setting) -> None:
     done = setting.command("status")
     assert done.returncode == 1
-    assert "is the server running" in done.stderr
+    assert "is the worker running" in done.stderr
     with setting.sync:
         done = setting.command("status")
         assert done.returncode == 0, done.stderr

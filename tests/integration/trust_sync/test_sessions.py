@@ -61,7 +61,7 @@ def source(database: tuple[str, Execute]) -> SessionSource:
 
 def test_live_sessions_are_those_that_have_not_ended(source: SessionSource) -> None:
     assert source.names() == {NAME, "b2._device.example.net"}
-    sessions = sorted(source.of(NAME), key=lambda session: session.session_id)
+    sessions = sorted(source.of([NAME]), key=lambda session: session.session_id)
     assert [(s.session_id, s.unique_id, s.nas, s.station) for s in sessions] == [
         ("S1", "u1", "192.0.2.1", "02-01"),
         ("S2", "u2", "192.0.2.2", "02-02"),
@@ -71,13 +71,18 @@ def test_live_sessions_are_those_that_have_not_ended(source: SessionSource) -> N
         "Wireless-802.11",
         "Ethernet",
     )
-    assert source.of("nobody.example.net") == []
-    assert source.of("x' OR '1'='1") == []
+    assert source.of(["nobody.example.net"]) == []
+    assert source.of(["x' OR '1'='1"]) == []
+    assert source.of([]) == []
+    assert source.live([]) == set()
+    many = [f"d{n}.example.net" for n in range(1234)]
+    assert source.live([*many, NAME, "b2._device.example.net"]) == {NAME, "b2._device.example.net"}
+    assert len(source.of([NAME, *many, "b2._device.example.net"])) == 3
     assert source.nas_secrets() == [("192.0.2.1", "s3cret")]
 
 
 def test_a_session_that_ends_is_not_live(source: SessionSource, database: tuple[str, Execute]) -> None:
-    session = source.of("b2._device.example.net")[0]
+    session = source.of(["b2._device.example.net"])[0]
     assert source.is_live(session)
     database[1]("UPDATE radacct SET acctstoptime = '2026-01-02 00:00:00' WHERE acctuniqueid = 'u4'")
     assert not source.is_live(session)

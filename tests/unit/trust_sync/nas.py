@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 
+from pyrad.dictionary import Dictionary
 from pyrad.packet import CoANAK, CoAPacket, CoARequest, DisconnectNAK
 
 from trust_sync.config import NasConfig
-from trust_sync.disconnect import Disconnector, NasDirectory, build_request
+from trust_sync.disconnect import Disconnector, NasDirectory
+
+DICTIONARY = Dictionary(io.StringIO("ATTRIBUTE Error-Cause 101 integer\n"))
 
 
 class Nas:
@@ -37,8 +41,7 @@ class Nas:
                         self.socket.sendto(noise, peer)
                     continue
                 cause = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-                template = build_request(data[0], {}, self.secret, 0)
-                request = CoAPacket(packet=data, secret=self.secret, dict=template.dict)
+                request = CoAPacket(packet=data, secret=self.secret, dict=DICTIONARY)
                 reply = request.CreateReply()
                 if cause is not None:
                     reply.code = CoANAK if data[0] == CoARequest else DisconnectNAK

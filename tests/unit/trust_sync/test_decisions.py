@@ -16,10 +16,11 @@ from tests.harness.pki import authority, self_signed
 from trust_sync.addresses import refusal
 from trust_sync.certificate import CertificateProblem, CertificateRefused
 from trust_sync.config import RegistryConfig
-from trust_sync.feed import AnchorMessage, outdated, read_anchor
 from trust_sync.fetch import max_age
 from trust_sync.leads import DeadEnd, Fetch, Found, Lead, check_fetched, leads
+from trust_sync.messages import AnchorMessage, read_anchor
 from trust_sync.reasons import Reason
+from trust_sync.registry_anchors import outdated
 from trust_sync.standing import Cause, Trigger, Watch, judge, retry_after, watch_changes
 
 NOW = datetime.now(UTC)
@@ -186,6 +187,17 @@ def test_failures_back_off_up_to_a_bound(answer: Answer) -> None:
     assert watch.records == frozenset({str(ONE)})
 
 
+@pytest.mark.parametrize("trigger", [Trigger.REVOKED, Trigger.FEED, Trigger.ROLLOVER])
+def test_after_news_a_resolver_that_stumbles_costs_less_than_a_second(trigger: Trigger) -> None:
+    watch, waits = seen(ONE, trigger=trigger), []
+    for _ in range(16):
+        watch = judge(watch, Unavailable("SERVFAIL"), 0.0, 5.0).watch
+        waits.append(watch.due)
+    assert sum(waits[:3]) < 1
+    assert waits[-1] == 300.0
+    assert watch.trigger is trigger
+
+
 @given(st.integers(0, 10_000))
 def test_retries_stay_within_bounds(attempts: int) -> None:
     assert 2.0 <= retry_after(attempts, 2.0, 300.0) <= 300.0
@@ -259,7 +271,7 @@ def record(fingerprint: str, *domains: str, source: AnchorSource = AnchorSource.
 
 
 def test_a_snapshot_ends_what_it_no_longer_has_and_only_what_is_the_registrys() -> None:
-    wanted = [read_anchor(AnchorMessage(pem=CA.pem.decode()), "example.net", REGISTRY, NOW)]
+    wanted = {read_anchor(AnchorMessage(pem=CA.pem.decode()), "example.net", REGISTRY, NOW).key}
     held = [
         record(CA.fingerprint, "example.net", "a.example.net", "example.org"),
         record("1" * 64, "example.net"),

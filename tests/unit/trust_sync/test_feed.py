@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from tests.harness.pki import Authority, authority
 from tests.harness.trust_sync import WebServer, anchor_json
 from trust_sync.certificate import parse_certificate
 from trust_sync.config import RegistryConfig
-from trust_sync.feed import Changes, FeedError, RegistryFeed, read_changes
+from trust_sync.feed import RegistryFeed
+from trust_sync.messages import Change, ChangesReader, FeedError
 from trust_sync.metrics import Metrics
+from trust_sync.pace import Budget
 from trust_sync.standing import Trigger
 from trust_sync.state import FeedPosition
 from trust_sync.store import AnchorStore, StoreError
@@ -39,12 +42,14 @@ class Heard:
     def __init__(self) -> None:
         self.names: list[tuple[str, Trigger]] = []
         self.domains: list[tuple[str, Trigger]] = []
+        self.defect = False
 
-    async def changed(self, name: str, trigger: Trigger) -> None:
-        self.names.append((name, trigger))
-
-    async def domain_changed(self, domain: str, trigger: Trigger) -> None:
-        self.domains.append((domain, trigger))
+    async def notice(self, registry: str, names: Mapping[str, Trigger], domains: Mapping[str, Trigger]) -> None:
+        assert registry == "home"
+        if self.defect:
+            raise RuntimeError("a defect")
+        self.names += names.items()
+        self.domains += domains.items()
 
 
 class Setting:
@@ -57,9 +62,8 @@ class Setting:
             name="home",
             url=f"https://localhost:{server.port}",
             api_key_file=str(server.key_file),
-            domains=[DOMAIN],
             ca_file=str(server.ca_file),
-            **options,
+            **{"domains": [DOMAIN], **options},
         )
         log, _ = open_log(LogConfig(destination="none"))
         self.position = FeedPosition()
@@ -135,17 +139,26 @@ def change(seq: Any, kind: str = "device.revoked", name: Any = NAME, **more: Any
 # numbers
 
 
+def read_changes(items: list[Any], following: int) -> ChangesReader:
+    """The answer to a poll for what comes after 10."""
+    answer = ChangesReader(10)
+    for item in items:
+        answer.take("changes", item)
+    answer.finish({"next": following}, {"changes": len(items)})
+    return answer
+
+
 def test_changes_come_in_the_order_of_their_numbers_or_not_at_all() -> None:
     items = [change(11), change(11), change(5), change(13), change(12), change(14)]
-    changes, problems = read_changes(Changes(changes=items, next=14), 10)
-    assert [item.seq for item in changes] == [11, 13, 14]
-    assert len(problems) == 3
+    answer = read_changes(items, 14)
+    assert [item.seq for item in answer.changes] == [11, 13, 14]
+    assert answer.problems.count == 3
 
 
 @pytest.mark.parametrize(("items", "following"), [([], 9), ([change(11)], 10), ([change(11)], 3)])
 def test_a_feed_that_goes_back_is_not_followed(items: list[Any], following: int) -> None:
     with pytest.raises(FeedError, match=r"goes back|there is a change"):
-        read_changes(Changes(changes=items, next=following), 10)
+        read_changes(items, following)
 
 
 _json = st.recursive(
@@ -161,10 +174,10 @@ _json = st.recursive(
 @given(st.lists(_json, max_size=5), st.integers(0, 20))
 def test_any_changes_are_read_or_complained_about(items: list[Any], following: int) -> None:
     try:
-        changes, problems = read_changes(Changes(changes=items, next=following), 10)
+        answer = read_changes(items, following)
     except FeedError:
         return
-    assert len(changes) + len(problems) == len(items)
+    assert len(answer.changes) + answer.problems.count == len(items)
 
 
 async def test_a_repeated_number_changes_nothing_and_what_comes_behind_it_is_heard(setting: Setting) -> None:
@@ -284,7 +297,7 @@ async def test_more_anchors_than_a_registry_may_have_are_refused_as_a_whole(make
     setting = make(max_anchors=3)
     await setting.begin(listed(ONE))
     setting.position.seq = None
-    with pytest.raises(FeedError, match="4 anchors, at most 3"):
+    with pytest.raises(FeedError, match="4 anchors or more, at most 3"):
         await setting.begin(*(listed(authority(f"Many {n}")) for n in range(4)))
     assert setting.held == {ONE.fingerprint}
     setting.position.seq = 10
@@ -295,9 +308,9 @@ async def test_more_anchors_than_a_registry_may_have_are_refused_as_a_whole(make
     assert setting.refused("too_many") == 2
 
 
-async def test_an_answer_without_end_is_not_read(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_end_is_not_read(make: Callable[..., Setting]) -> None:
+    setting = make(max_changes_octets=100_000)
     await setting.begin(listed(ONE))
-    monkeypatch.setattr("trust_sync.feed.MAX_ANSWER_OCTETS", 100_000)
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -310,10 +323,169 @@ async def test_an_answer_without_end_is_not_read(setting: Setting, monkeypatch: 
         return response
 
     setting.server.files["/changes"] = endless
-    with pytest.raises(FeedError, match="more than 100000 octets"):
+    with pytest.raises(FeedError, match="octets or more, at most 100000 expected"):
         await setting.feed.step(0)
     assert sent < 1000
     assert setting.held == {ONE.fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("limits", "answer", "message"),
+    [
+        (
+            {"max_changes": 3},
+            {"changes": [change(n) for n in range(11, 15)], "next": 14},
+            "4 changes or more, at most 3",
+        ),
+        ({"max_item_octets": 500}, {"changes": [change(11, "x" * 600)], "next": 11}, "octets or more, at most 500"),
+        ({"max_changes_octets": 1024}, {"changes": [change(n) for n in range(11, 60)], "next": 60}, "at most 1024"),
+    ],
+)
+async def test_an_answer_over_a_bound_is_refused_and_every_session_of_the_registry_is_looked_at(
+    make: Callable[..., Setting], limits: dict[str, int], answer: Any, message: str
+) -> None:
+    """What was not read may have been a revocation."""
+    setting = make(**limits)
+    setting.answer("/snapshot", {"seq": 10, "anchors": [], "names": []})
+    await setting.feed.step(0)
+    setting.heard.domains.clear()
+    setting.answer("/changes", answer)
+    with pytest.raises(FeedError, match=message) as caught:
+        await setting.feed.step(0)
+    assert caught.value.reason == "too_large"
+    assert setting.heard.names == []
+    assert setting.heard.domains == [(DOMAIN, Trigger.FEED)]
+    # It is not asked for again: the next step compares the whole, and goes on from there.
+    setting.snapshot(seq=60)
+    await setting.feed.step(0)
+    assert setting.position.seq == 60
+
+
+async def test_names_of_a_snapshot_are_counted_and_bounded(make: Callable[..., Setting]) -> None:
+    setting = make(max_names=2)
+    setting.answer("/snapshot", {"seq": 10, "anchors": [], "names": ["a", "b", "c"]})
+    with pytest.raises(FeedError, match="3 names or more, at most 2 expected"):
+        await setting.feed.step(0)
+    setting.answer("/snapshot", {"seq": 10, "anchors": [], "names": ["a", "b"]})
+    await setting.feed.step(0)
+    assert setting.position.seq == 10
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "nonsense"])
+async def test_a_compressed_answer_is_refused_before_it_is_read(setting: Setting, encoding: str) -> None:
+    await setting.begin(listed(ONE))
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Accept-Encoding"])
+        body = gzip.compress(json.dumps({"changes": [], "next": 10}).encode())
+        return web.Response(body=body, headers={"Content-Encoding": encoding})
+
+    setting.server.files["/changes"] = handle
+    with pytest.raises(FeedError, match=f"Content-Encoding '{encoding}' found"):
+        await setting.feed.step(0)
+    assert asked == ["identity"]
+
+
+async def test_a_length_over_the_bound_is_refused_before_the_body_comes(make: Callable[..., Setting]) -> None:
+    setting = make(max_changes_octets=100_000)
+    await setting.begin(listed(ONE))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100001"})
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    setting.server.files["/changes"] = handle
+    async with asyncio.timeout(10):
+        with pytest.raises(FeedError, match="100001 octets announced, at most 100000 expected"):
+            await setting.feed.step(0)
+
+
+async def test_interim_answers_without_end_are_not_read(setting: Setting) -> None:
+    await setting.begin(listed(ONE))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 20)
+        return web.json_response({"changes": [], "next": 10})
+
+    setting.server.files["/changes"] = handle
+    with pytest.raises(FeedError, match="9 interim answers, at most 8 expected"):
+        await setting.feed.step(0)
+    setting.answer("/changes", {"changes": [], "next": 10})
+    await setting.feed.step(0)
+
+
+async def test_registries_that_hold_too_much_together_are_held_to_their_share(make: Callable[..., Setting]) -> None:
+    setting = make()
+    budget = Budget(100_000, 2)
+    setting.feed._client._budget = budget
+    assert budget.hold("other", 60_000)
+    setting.answer("/snapshot", {"seq": 10, "anchors": [], "names": ["x" * 50] * 900})
+    await setting.feed.step(0)
+    setting.position.seq = None
+    setting.answer("/snapshot", {"seq": 10, "anchors": [], "names": ["x" * 50] * 1200})
+    with pytest.raises(FeedError, match=r"feeds\.memory"):
+        await setting.feed.step(0)
+    budget.release("other")
+    await setting.feed.step(0)
+    # What was dealt with is held no more.
+    assert budget.hold("other", 100_000)
+
+
+async def test_the_position_moves_only_when_everybody_has_been_told(setting: Setting) -> None:
+    await setting.begin(listed(ONE))
+    setting.answer("/changes", {"changes": [change(11)], "next": 11})
+    setting.heard.defect = True
+    with pytest.raises(RuntimeError):
+        await setting.feed.step(0)
+    assert setting.position.seq == 10
+    setting.heard.defect = False
+    await setting.feed.step(0)
+    assert setting.heard.names == [(NAME, Trigger.REVOKED)]
+    assert setting.position.seq == 11
+
+
+async def test_a_revocation_outweighs_what_else_an_answer_says_of_a_name(setting: Setting) -> None:
+    await setting.begin(listed(ONE))
+    kinds = ["device.changed", "device.revoked", "device.restored", "device.changed"]
+    setting.answer("/changes", {"changes": [change(11 + n, kind) for n, kind in enumerate(kinds)], "next": 14})
+    await setting.feed.step(0)
+    assert setting.heard.names == [(NAME, Trigger.REVOKED)]
+
+
+async def test_nonsense_fills_no_log(make: Callable[..., Setting], tmp_path: Path) -> None:
+    setting = make(domains=[DOMAIN])
+    log, _ = open_log(LogConfig(destination=str(tmp_path / "feed.log"), format="json"))
+    setting.feed._log = log
+    await setting.begin(listed(ONE))
+    foreign = [change(11 + n, name=f"d{n}." + "x" * 60 + ".example.org") for n in range(3000)]
+    bad = [change(3011 + n, "anchor.added", None, anchor={"pem": "x" * 5000}) for n in range(500)]
+    setting.answer("/changes", {"changes": [*foreign, *bad], "next": 3510})
+    await setting.feed.step(0)
+    lines = (tmp_path / "feed.log").read_text().splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) < 1000
+    assert [json.loads(line)["count"] for line in lines if "more of the same" in line] == [2990, 490]
+    assert setting.refused("not_a_certificate") == 500
+
+
+async def test_the_whole_is_asked_for_at_most_every_ten_seconds(setting: Setting) -> None:
+    await setting.begin(listed(ONE))
+    setting.answer("/changes", 410)
+    await setting.feed.step(0)
+    assert setting.position.seq is None
+    assert setting.feed._pace(news=True) == 10.0
+    setting.now += 4
+    assert setting.feed._pace(news=True) == 6.0
+    assert setting.feed._failed(FeedError("malformed", "x")) == 6.0
+    setting.now += 6
+    assert setting.feed._pace(news=True) == 0.0
+    # The clock was set back: that is no reason to wait for it.
+    setting.now -= 1e6
+    assert setting.feed._pace(news=True) == 0.0
 
 
 # anchors
@@ -389,14 +561,14 @@ async def test_a_defect_in_dealing_with_one_change_does_not_stop_the_others(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await setting.begin(listed(ONE))
-    changed = setting.heard.changed
+    note = setting.feed._note
 
-    async def stumble(name: str, trigger: Trigger) -> None:
-        if name.startswith("bad"):
+    def stumble(change: Change, names: dict[str, Trigger], domains: dict[str, Trigger]) -> None:
+        if str(change.name).startswith("bad"):
             raise RuntimeError("a defect")
-        await changed(name, trigger)
+        note(change, names, domains)
 
-    monkeypatch.setattr(setting.heard, "changed", stumble)
+    monkeypatch.setattr(setting.feed, "_note", stumble)
     setting.answer("/changes", {"changes": [change(11, name="bad.example.net"), change(12)], "next": 12})
     await setting.feed.step(0)
     assert setting.heard.names == [(NAME, Trigger.REVOKED)]

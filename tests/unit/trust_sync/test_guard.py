@@ -28,6 +28,9 @@ SCHEMA = Path("/etc/freeradius/3.0/mods-config/sql/main/sqlite/schema.sql")
 NAME = "a1._device.example.net"
 ONE, TWO = TlsaRecord(3, 1, 1, b"1" * 32), TlsaRecord(3, 1, 1, b"2" * 32)
 GONE = SecureAbsent(Absence.NXDOMAIN, 60)
+REGISTRY = {
+    "name": "home", "url": "https://localhost", "api_key_file": "/dev/null", "domains": ["example.net"],
+}  # fmt: skip
 
 
 class Answers:
@@ -53,6 +56,7 @@ class Setting:
         self.policy = parse_policy(policy("grant: {vlan: 1}"))
         config = check(
             {
+                "registry": [REGISTRY],
                 "nas": [{"address": "127.0.0.0/8", "secret": "s", "port": nas.port, "coa": coa}],
                 "sessions": {"database": f"sqlite:///{self.database}", "poll": 1.0},
                 "disconnect": {"timeout": 0.05, "tries": 1, "retry_min": 5.0, "retry_max": 40.0, "give_up": 100.0},
@@ -86,6 +90,10 @@ class Setting:
             # Fixed columns; the values are parameters.
             connection.execute(f"INSERT INTO radacct ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
 
+    async def revoked(self) -> None:
+        """The registry says that the device is revoked."""
+        await self.guard.notice("home", {NAME: Trigger.REVOKED}, {})
+
     async def step(self, seconds: float = 0.0) -> None:
         self.now += seconds
         await self.guard.step()
@@ -102,7 +110,7 @@ async def test_every_session_of_a_name_ends_at_its_nas(tmp_path: Path) -> None:
         setting.session(2)
         await setting.step()
         assert nas.requests == []
-        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.revoked()
         await setting.guard.settle()
         assert len(nas.requests) == 2
         assert setting.count("ack") == 2
@@ -188,11 +196,126 @@ async def test_a_change_during_a_look_is_not_lost(tmp_path: Path) -> None:
         await setting.guard.step()
         # The look is on its way now.
         await asyncio.sleep(0)
-        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.revoked()
         await setting.guard.settle()
         await setting.step()
         assert setting.answers.asked == 2
         assert len(nas.requests) == 1
+
+
+async def test_names_without_sessions_are_not_looked_up(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        setting.session(1, "alice")
+        await setting.step()
+        strangers = {f"d{n}._device.example.net": Trigger.REVOKED for n in range(2000)}
+        await setting.guard.notice("home", {**strangers, "alice": Trigger.REVOKED}, {"example.net": Trigger.ROLLOVER})
+        await setting.guard.settle()
+        await setting.step(2)
+        assert setting.answers.asked == 0
+        assert nas.requests == []
+
+
+async def test_a_session_that_nobody_watches_yet_is_found_when_its_name_is_revoked(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        await setting.step()
+        # Between two looks at the table.
+        setting.session()
+        await setting.revoked()
+        await setting.guard.settle()
+        assert len(nas.requests) == 1
+
+
+async def test_a_session_that_accounting_shows_after_the_revocation_is_ended_although_the_dns_is_behind(
+    tmp_path: Path,
+) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 3600), GONE)
+        await setting.step()
+        await setting.revoked()
+        await setting.guard.settle()
+        assert setting.answers.asked == 0
+        setting.session()
+        await setting.step(1)
+        assert setting.answers.asked == 1
+        # As for a revocation, the look is repeated long before the TTL ends.
+        await setting.step(1)
+        assert len(nas.requests) == 1
+
+
+async def test_a_revocation_while_accounting_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 3600), GONE)
+        await setting.step()
+        setting.session()
+        setting.database.rename(tmp_path / "away.db")
+        await setting.revoked()
+        await setting.guard.settle()
+        assert setting.guard.sessions_error
+        assert setting.answers.asked == 0
+        (tmp_path / "away.db").rename(setting.database)
+        await setting.step(1)
+        await setting.step(1)
+        assert len(nas.requests) == 1
+
+
+async def test_sessions_of_a_revoked_name_that_cannot_be_read_are_ended_when_they_can(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 3600), GONE)
+        setting.session()
+        await setting.step()
+        setting.database.rename(tmp_path / "away.db")
+        await setting.revoked()
+        await setting.guard.settle()
+        assert nas.requests == []
+        (tmp_path / "away.db").rename(setting.database)
+        await setting.step(2)
+        assert len(nas.requests) == 1
+
+
+async def test_a_whole_domain_is_looked_at_once_a_second_at_the_most(tmp_path: Path) -> None:
+    with Nas([None]) as nas:
+        setting = Setting(tmp_path, nas, Secure((ONE,), 3600))
+        setting.session()
+        await setting.step()
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                await setting.guard.notice("home", {}, {"example.net": Trigger.FEED})
+                await setting.guard.settle()
+        assert setting.answers.asked == 4
+        # The clock of this test stands still: the second and the third one waited.
+        assert setting.guard._domain_free["home"] == setting.now + 1.0
+
+
+async def test_a_nas_with_many_sessions_that_is_silent_gets_few_requests(tmp_path: Path) -> None:
+    with Nas([None], drop=99) as nas:
+        setting = Setting(tmp_path, nas, GONE)
+        for number in range(100):
+            setting.session(number)
+        await setting.step()
+        assert len(nas.requests) <= 4
+        assert len(setting.state.pending) == 100
+        for _ in range(10):
+            await setting.step(5)
+        assert len(nas.requests) <= 4 + 4
+        # None is kept beyond its time, asked for or not.
+        await setting.step(60)
+        assert setting.state.pending == {}
+
+
+async def test_what_is_pending_is_asked_for_again_after_a_restart(tmp_path: Path) -> None:
+    with Nas([None], drop=4) as nas:
+        first = Setting(tmp_path, nas, GONE)
+        for number in range(20):
+            first.session(number)
+        await first.step()
+        assert len(first.state.pending) == 20
+        asked = len(nas.requests)
+        second = Setting(tmp_path, nas, GONE, state=State.from_json(first.state.to_json()))
+        await second.step(40)
+        assert second.state.pending == {}
+        assert len(nas.requests) == asked + 20
 
 
 def policy(grant: str) -> bytes:
@@ -233,7 +356,7 @@ async def test_a_session_that_was_moved_can_still_be_ended(tmp_path: Path) -> No
         one, two = (parse_policy(policy(f"grant: {{vlan: {n}}}")) for n in (1, 2))
         await setting.guard.policy_changed(one, two)
         await setting.guard.settle()
-        await setting.guard.changed(NAME, Trigger.REVOKED)
+        await setting.revoked()
         await setting.guard.settle()
         assert [request[0] for request in nas.requests] == [43, 40]
 
@@ -250,7 +373,7 @@ async def test_what_changes_while_a_move_is_not_answered_is_what_counts(tmp_path
         (pending,) = setting.state.pending.values()
         assert pending.vlan == "2"
         if revoked:
-            await setting.guard.changed(NAME, Trigger.REVOKED)
+            await setting.revoked()
         else:
             await setting.guard.policy_changed(two, three)
         await setting.guard.settle()
@@ -352,7 +475,7 @@ async def test_a_clock_that_is_set_back_by_years_puts_nothing_off_by_years(tmp_p
         assert setting.state.pending == {}
         # What was over in that future is not over now.
         setting.now += years
-        setting.guard._finish("u1", pending, "test")
+        setting.guard.endings._finish("u1", pending, "test")
         await setting.step(1)
         await setting.step(-years)
         await setting.step(400)

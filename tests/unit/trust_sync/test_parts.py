@@ -26,9 +26,10 @@ from tests.harness.deploy import REPOSITORY
 from tests.harness.trust_sync import WebServer
 from tests.unit.trust_sync.nas import Nas
 from trust_sync.config import Config, NasConfig, check, read_secret
-from trust_sync.control import ControlServer
-from trust_sync.disconnect import Disconnector, NasDirectory, Result, build_request, identifications
+from trust_sync.control import ControlError, ControlServer, ask
+from trust_sync.disconnect import Disconnector, NasDirectory
 from trust_sync.fetch import Fetcher, FetchFailed, FetchProblem, tls_context
+from trust_sync.radius import Result, build_request, identifications
 from trust_sync.sessions import Session
 from trust_sync.standing import Cause
 from trust_sync.state import Evidence, FeedPosition, PendingEnd, State, StateFile
@@ -101,9 +102,27 @@ def test_the_state_survives(tmp_path: Path) -> None:
         {"a": ["3 1 1 00"]},
     )
     file = StateFile(tmp_path / "sub" / "state.json")
-    file.save(state)
+    file.save(state.to_json())
     assert StateFile(tmp_path / "sub" / "state.json").load() == state
     assert (tmp_path / "sub" / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_saved_does_not_change_while_it_is_written() -> None:
+    """It is encoded in a thread."""
+    state = State(
+        {"home": FeedPosition(7)}, {"a": Evidence(["f" * 64], 5.0)}, {"x": 1.0},
+        {"u1": PendingEnd(SESSION, Cause.ABSENT, 1.0, 2.0)}, {"a": ["3 1 1 00"]},
+    )  # fmt: skip
+    saved = state.to_json()
+    before = json.dumps(saved)
+    state.feeds["home"].seq = 8
+    state.evidence["a"].fingerprints.append("e" * 64)
+    state.unbacked["y"] = 2.0
+    state.pending["u1"].due = 9.0
+    state.records["b"] = []
+    for part in (state.feeds, state.evidence, state.pending, state.records):
+        part.clear()
+    assert json.dumps(saved) == before
 
 
 @pytest.mark.parametrize(
@@ -206,6 +225,41 @@ async def test_the_socket_serves_its_users_only(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("octets", [10, 20_000, 3_000_000])
+async def test_a_reply_of_any_size_is_read(tmp_path: Path, octets: int) -> None:
+    path = tmp_path / "sync.sock"
+
+    async def long_reply(request: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "x" * octets, "asked": request["op"]}
+
+    server = ControlServer(str(path), [], long_reply)
+    await server.start()
+    try:
+        reply = await asyncio.to_thread(ask, str(path), "status")
+        assert (len(reply["text"]), reply["asked"]) == (octets, "status")
+    finally:
+        await server.stop()
+    with pytest.raises(ControlError, match="is the worker running"):
+        await asyncio.to_thread(ask, str(path), "status")
+
+
+async def test_a_reply_that_is_none_is_said_so(tmp_path: Path) -> None:
+    answers = [b"", b"garbage\n", b"[]\n", b'{"ok": false, "error": "no such op"}\n']
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(answers[0])
+        writer.close()
+        await writer.wait_closed()
+
+    path = tmp_path / "sync.sock"
+    async with await asyncio.start_unix_server(serve, path):
+        for message in ("without an answer", "not JSON", r"\[\]", "no such op"):
+            with pytest.raises(ControlError, match=message):
+                await asyncio.to_thread(ask, str(path), "status")
+            del answers[0]
+
+
 # hints
 
 NAMES = {
@@ -282,34 +336,34 @@ def hinter(path: str, **limits: float) -> Hinter:
         (None, HintResult.PENDING),
     ],
 )
-def test_a_hint_survives_any_worker(
+async def test_a_hint_survives_any_worker(
     worker: Callable[[bytes | None], str], answer: bytes | None, result: HintResult
 ) -> None:
-    found = hinter(worker(answer)).hint("a1._device.example.net", POLICY)
+    found = await hinter(worker(answer)).send("a1._device.example.net")
     assert found is result or (answer and len(answer) > 100_000 and found is HintResult.PENDING)
 
 
-def test_what_needs_no_hint_sends_none(tmp_path: Path) -> None:
+async def test_what_needs_no_hint_sends_none(tmp_path: Path) -> None:
     quiet = hinter(str(tmp_path / "nobody.sock"))
-    assert quiet.hint("x", POLICY) is HintResult.NO_NAME
-    assert quiet.hint("a1._device.example.org", POLICY) is HintResult.NO_POLICY
-    assert quiet.hint("a1.bad._device.example.net", POLICY) is HintResult.NO_POLICY
-    assert quiet.hint("held._device.example.net", POLICY) is HintResult.HELD
-    assert quiet.hint("a1._device.example.net", POLICY) is HintResult.UNAVAILABLE
+    assert quiet.choose("x", POLICY) is HintResult.NO_NAME
+    assert quiet.choose("a1._device.example.org", POLICY) is HintResult.NO_POLICY
+    assert quiet.choose("a1.bad._device.example.net", POLICY) is HintResult.NO_POLICY
+    assert quiet.choose("held._device.example.net", POLICY) is HintResult.HELD
+    assert quiet.choose("a1._device.example.net", POLICY) == "a1._device.example.net"
+    assert await quiet.send("a1._device.example.net") is HintResult.UNAVAILABLE
     # Not again so soon.
-    assert quiet.hint("a1._device.example.net", POLICY) is HintResult.LIMITED
+    assert quiet.choose("a1._device.example.net", POLICY) is HintResult.LIMITED
 
 
-def test_a_flood_of_hints_waits_no_longer_than_its_budget(worker: Callable[[bytes | None], str]) -> None:
-    now = [0.0]
-    path = worker(None)
-    flooded = Hinter(
-        path, HintLimits(wait=0.05, rate=1000, rate_per_domain=1000), lambda name: False, clock=lambda: now[0]
-    )
-    # The clock stands still, so that what was granted comes back whole: take it away by hand.
-    assert flooded._budget.take(0.1) == pytest.approx(0.1)
-    assert flooded.hint("a1._device.example.net", POLICY) is HintResult.PENDING
-    assert flooded._budget.take(1.0) == 0.0
+async def test_a_flood_of_hints_is_limited_and_a_silent_worker_is_not_waited_for(
+    worker: Callable[[bytes | None], str],
+) -> None:
+    limits = HintLimits(wait=0.05, rate=1000, rate_per_domain=10)
+    flooded = Hinter(worker(None), limits, lambda name: False, clock=lambda: 0.0)
+    chosen = [flooded.choose(f"a{n}._device.example.net", POLICY) for n in range(100)]
+    assert chosen.count(HintResult.LIMITED) == 90
+    async with asyncio.timeout(10):
+        assert await flooded.send("a1._device.example.net") is HintResult.PENDING
 
 
 # requests to NASes
@@ -318,7 +372,7 @@ def test_a_flood_of_hints_waits_no_longer_than_its_budget(worker: Callable[[byte
 def test_what_identifies_a_session_is_what_hostapd_takes() -> None:
     for way in identifications(SESSION):
         assert set(way) <= {"Acct-Session-Id", "NAS-IP-Address", "NAS-IPv6-Address", "Calling-Station-Id"}
-        octets = build_request(40, way, b"s", 1_700_000_000).RequestPacket()
+        octets = build_request(40, way, b"s", 1_700_000_000).octets
         types, offset = [], 20
         while offset < len(octets):
             types.append(octets[offset])
