@@ -380,10 +380,7 @@ class Service:
             result = await hinter.send(name)
         finally:
             self.metrics.hints.labels(result).inc()
-            with self.lookups.lock:
-                hint.answer = result
-                for wake in hint.to_wake:
-                    wake()
+            self.hint_waits.tell(hint, result)
 
     def identity_again(self, wait: str) -> None:
         """Go on after a wait for an anchor: it may be there by now."""

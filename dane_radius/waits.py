@@ -10,7 +10,6 @@ is there. It decides nothing: the second call looks at the answer, whatever has 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import itertools
 import os
@@ -19,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Generic, TypeVar
 
 from dane_radius.answers import Answer
@@ -53,11 +51,12 @@ class WaitCounts:
 
 @dataclass(eq=False, slots=True)
 class HintUnderWay:
-    """A hint that trust-sync is working on. As for a `Lookup`, `to_wake` is called once `answer` is set."""
+    """A hint that trust-sync is working on, with what a `Lookup` has, too."""
 
     domain: Domain
     answer: HintResult | None = None
     to_wake: list[Callable[[], None]] = field(default_factory=list)
+    waiting: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -70,9 +69,10 @@ class Wait(Generic[_Subject]):
     token: int
     began: float
     ends: float
-    # Whether it counts among those that wait for the domain: until the answer is there.
-    counted: bool = True
-    wake: Callable[[], None] = lambda: None
+
+    def wake(self) -> None:
+        """The answer is there. Called once at most."""
+        os.eventfd_write(self.event, 1)
 
     @property
     def text(self) -> str:
@@ -89,6 +89,9 @@ class Waits(Generic[_Subject]):
         self._waits: dict[int, Wait[_Subject]] = {}
         # Descriptors that no wait uses: kept for the next one while a crowd is there.
         self._free: list[int] = []
+        # As well, but somebody may still write to them: free from the next sweep on.
+        self._resting: list[int] = []
+        self._rested: list[int] = []
         self._tokens = itertools.count(1)
         self.counts = WaitCounts()
 
@@ -143,22 +146,22 @@ class Waits(Generic[_Subject]):
         now = self._clock()
         ends = now + seconds + _SLACK_SECONDS
         wait = Wait(subject, awaited, event, next(self._tokens), now, ends)
-        wait.wake = partial(self._wake, wait)
         awaited.to_wake.append(wait.wake)
+        awaited.waiting += 1
         self._lookups.domains.entered(awaited.domain)
         with self._lock:
             self._waits[wait.token] = wait
         return wait
 
-    def _wake(self, wait: Wait[_Subject]) -> None:
-        """The answer is there. Called under the lookups' lock."""
-        self._leave_domain(wait)
-        os.eventfd_write(wait.event, 1)
-
-    def _leave_domain(self, wait: Wait[_Subject]) -> None:
-        if wait.counted:
-            wait.counted = False
-            self._lookups.domains.left(wait.awaited.domain)
+    def tell(self, hint: HintUnderWay, result: HintResult) -> None:
+        """A hint has come to something: whoever waits for it goes on."""
+        with self._lookups.lock:
+            hint.answer = result
+            for _ in range(hint.waiting):
+                self._lookups.domains.left(hint.domain)
+            hint.waiting = 0
+        for wake in hint.to_wake:
+            wake()
 
     def leave(self, text: str) -> Wait[_Subject] | None:
         """The wait that was handed out as `text` is over. None when there is no such wait (any more)."""
@@ -190,17 +193,21 @@ class Waits(Generic[_Subject]):
         return self._lookups.instead(lookup.name, why)
 
     def _end(self, wait: Wait[_Subject]) -> None:
+        awaited = wait.awaited
+        told = _read(wait.event)
         with self._lookups.lock:
-            self._leave_domain(wait)
-            # Nobody may write to the descriptor once it belongs to another request.
-            wait.awaited.to_wake.remove(wait.wake)
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(wait.event)
-            self._free.append(wait.event)
+            if awaited.answer is None:
+                awaited.to_wake.remove(wait.wake)
+                awaited.waiting -= 1
+                self._lookups.domains.left(awaited.domain)
+            # An answer that is being told at this very moment must not wake the descriptor's next user.
+            (self._free if told or awaited.answer is None else self._resting).append(wait.event)
 
     def sweep(self) -> int:
         """End waits that FreeRADIUS has given up: it asks no more about them. Returns how many there were."""
-        now = self._clock()
+        now, resting = self._clock(), self._rested
+        with self._lookups.lock:
+            self._rested = list(self._resting)
         with self._lock:
             gone = [wait for wait in self._waits.values() if now > wait.ends + _ABANDONED_SECONDS]
             for wait in gone:
@@ -208,21 +215,27 @@ class Waits(Generic[_Subject]):
         for wait in gone:
             self._end(wait)
         self.counts.abandoned += len(gone)
-        if not self._waits:
-            self._close_spare()
+        self._put_away(resting, keep=_KEPT_EVENTS if not self._waits else None)
         return len(gone)
 
-    def _close_spare(self) -> None:
+    def _put_away(self, rested: list[int], keep: int | None) -> None:
+        """Descriptors that have rested are free; of the free ones, `keep` stay open (None: all)."""
+        for event in rested:
+            _read(event)
         with self._lookups.lock:
-            spare, self._free = self._free[_KEPT_EVENTS:], self._free[:_KEPT_EVENTS]
+            self._resting = [event for event in self._resting if event not in rested]
+            self._free += rested
+            spare: list[int] = []
+            if keep is not None:
+                spare, self._free = self._free[keep:], self._free[:keep]
         for event in spare:
             os.close(event)
 
     def close(self) -> None:
         """Close the descriptors. Only when nothing waits, and nothing is under way, any more."""
         with self._lock:
-            events = self._free + [wait.event for wait in self._waits.values()]
-            self._free, self._waits = [], {}
+            events = self._free + self._resting + [wait.event for wait in self._waits.values()]
+            self._free, self._resting, self._waits = [], [], {}
         for event in events:
             os.close(event)
 
@@ -246,3 +259,12 @@ def _new_event() -> int:
         return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_EVENT)
     finally:
         os.close(low)
+
+
+def _read(event: int) -> bool:
+    """Whether somebody has written to an eventfd; it is as new after that."""
+    try:
+        os.eventfd_read(event)
+    except BlockingIOError:
+        return False
+    return True

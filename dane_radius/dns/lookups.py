@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -57,13 +57,17 @@ _IN_TURNS = frozenset({Cause.REFRESH, Cause.SESSION_END, Cause.DOMAIN})
 
 @dataclass(eq=False, slots=True)
 class Lookup:
-    """A lookup under way or done. `answer` is set once, and then every callable in `to_wake` is called."""
+    """A lookup under way or done. `answer` is set once, and then every callable in `to_wake` is called.
+
+    `waiting`: how many requests wait for it, of those that its domain counts.
+    """
 
     name: str
     domain: Domain
     cause: Cause
     answer: Answer | None = None
     to_wake: list[Callable[[], None]] = field(default_factory=list)
+    waiting: int = 0
     # The name was flushed meanwhile: what comes may have been said before the change, so the DNS is asked again.
     asked_too_early: bool = False
     asked: int = 0
@@ -97,7 +101,8 @@ class Lookups:
         """`warm`: names above devices that are kept in the resolver's cache. No thread runs until `start`."""
         self._resolver = resolver
         self._clock = clock
-        # Guards everything below. Held for moments only, never across I/O.
+        # Guards everything below. Held for moments only, and never across a system call: that would give up the GIL,
+        # and let another thread run into the lock.
         self.lock = threading.Lock()
         self.cache = AnswerCache(cache, self._refresh_soon)
         self.wait_limits = waits or WaitLimits()
@@ -105,6 +110,8 @@ class Lookups:
         self.counts = LookupCounts()
         self._under_way: dict[str, Lookup] = {}
         self._unproven = 0
+        # Started, and not asked yet: that is done without the lock.
+        self._fresh: deque[Lookup] = deque()
         self._refreshing = 0
         # In turns between domains: the first domain's first name is next.
         self._refresh_queue: OrderedDict[str, OrderedDict[str, Cause]] = OrderedDict()
@@ -126,7 +133,8 @@ class Lookups:
             answer = self.cache.get(name, self._clock())
             if answer is not None:
                 self.counts.hits += 1
-            return answer
+        self._ask_fresh()
+        return answer
 
     def holds(self, name: str) -> bool:
         """Whether the DNS need not be asked about `name` now. Is no use of the answer."""
@@ -137,10 +145,9 @@ class Lookups:
         """The lookup of `name`, started unless it is under way; or an answer, where the DNS is not asked."""
         with self.lock:
             now = self._clock()
-            answer = self.cache.get(name, now)
-            if answer is not None:
-                return answer
-            return self._start(name, cause, now)
+            found = self.cache.get(name, now) or self._start(name, cause, now)
+        self._ask_fresh()
+        return found
 
     def instead(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
         """What to go by without an answer: a stale one if that is allowed, else why there is none."""
@@ -157,12 +164,12 @@ class Lookups:
         return Unavailable(why, overloaded=overloaded)
 
     def _start(self, name: str, cause: Cause, now: float) -> Lookup | Answer:
+        """Called under the lock; the question is sent by the `_ask_fresh` that follows."""
         lookup = self._under_way.get(name)
         if lookup is not None:
             self.counts.shared += 1
             return lookup
-        client = self._client
-        if client is None:
+        if self._client is None:
             return self._instead(name, "lookups are not running")
         domain = self.domains.of(identity_domain(f"x.{name}" if cause is Cause.DOMAIN else name))
         if len(self._under_way) >= MAX_LOOKUPS or (cause is Cause.IDENTITY and self._unproven >= MAX_UNPROVEN_LOOKUPS):
@@ -174,12 +181,29 @@ class Lookups:
         self.domains.started(domain, lookup, now)
         self.counts.started[cause] += 1
         self._unproven += cause is Cause.IDENTITY
+        self._fresh.append(lookup)
+        return lookup
+
+    def _ask_fresh(self) -> None:
+        """Send the questions of lookups that were just started. Not under the lock."""
+        while self._fresh:
+            try:
+                lookup = self._fresh.popleft()
+            except IndexError:
+                # Another thread was quicker.
+                return
+            self._ask(lookup)
+
+    def _ask(self, lookup: Lookup) -> None:
+        client = self._client
         try:
-            client.ask(name, partial(self._answered, lookup))
+            if client is None:
+                self._answered(lookup, Unavailable("the lookup was ended"))
+            else:
+                client.ask(lookup.name, partial(self._answered, lookup))
         except Exception as error:
             # A client promises not to raise. If one does, nobody may be let in, or be left waiting.
-            self._end_lookup(lookup, Unavailable(f"the lookup failed: {type(error).__name__}: {error}"))
-        return lookup
+            self._answered(lookup, Unavailable(f"the lookup failed: {type(error).__name__}: {error}"))
 
     def expect(self, name: str, after: float) -> None:
         """A device of this name is expected back in `after` seconds: have the answer by then."""
@@ -319,20 +343,24 @@ class Lookups:
         await client.close()
 
     def _answered(self, lookup: Lookup, answer: Answer) -> None:
-        """In the event loop."""
+        """In the event loop, mostly. Not under the lock."""
+        again = False
+        to_wake: list[Callable[[], None]] = []
         with self.lock:
             lookup.asked += 1
             if lookup.asked_too_early:
                 # The answer may have been given before the change that the flush was for.
                 lookup.asked_too_early = False
-                if lookup.asked < _MAX_ASKED and self._client is not None:
-                    self._client.ask(lookup.name, partial(self._answered, lookup))
-                    return
+                again = lookup.asked < _MAX_ASKED
                 answer = Unavailable(f"{lookup.name} was flushed {lookup.asked} times while it was looked up")
-            self._end_lookup(lookup, answer)
-            # Under the lock: a waiter that leaves takes its own callable out, and must not be called after that.
-            for wake in lookup.to_wake:
-                wake()
+            if not again:
+                self._end_lookup(lookup, answer)
+                to_wake += lookup.to_wake
+        if again:
+            self._ask(lookup)
+        for wake in to_wake:
+            wake()
+        self._ask_fresh()
 
     def _end_lookup(self, lookup: Lookup, answer: Answer) -> None:
         """Called under the lock."""
@@ -341,6 +369,9 @@ class Lookups:
         del self._under_way[lookup.name]
         self._unproven -= lookup.cause is Cause.IDENTITY
         self.domains.ended(lookup.domain, lookup, now, answered=not isinstance(answer, Unavailable))
+        for _ in range(lookup.waiting):
+            self.domains.left(lookup.domain)
+        lookup.waiting = 0
         self.cache.keep(lookup.name, answer, now)
         if lookup.cause in _IN_TURNS:
             self._refreshing -= 1
@@ -356,6 +387,7 @@ class Lookups:
             for name in self._warm.due(now):
                 self._refresh_soon(name, Cause.DOMAIN)
             self.cache.sweep(now)
+        self._ask_fresh()
         loop.call_later(_HOUSEKEEPING_SECONDS, self._keep_house)
 
     def _start_expected(self, now: float) -> None:

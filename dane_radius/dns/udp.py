@@ -115,14 +115,15 @@ class UdpClient:
                 question = _Question(name, message_id, query, now + self._timeout, self._retransmit, channel, done)
                 channel.questions[message_id] = question
                 channel.asked += 1
-                self._send(question, now)
+                self._note_due(question, now)
+            self._send(question)
         except WireError as error:
             loop.call_soon_threadsafe(done, Unavailable(f"{self._title} cannot be asked: {error}"))
         except OSError as error:
             loop.call_soon_threadsafe(done, Unavailable(f"{self._title}: {error.strerror or error}"))
 
-    def _send(self, question: _Question, now: float) -> None:
-        """Send the question, and note when the next copy of it, or its end, is due. Under the lock."""
+    def _send(self, question: _Question) -> None:
+        """Send a copy of the question. Not under the lock."""
         try:
             question.channel.udp.send(question.query)
         except ConnectionRefusedError:
@@ -131,6 +132,9 @@ class UdpClient:
         except OSError as error:
             # A full send buffer, mostly. The copy that follows makes up for it; if it does not, this is why.
             question.last_error = WireError(f"not sent: {error.strerror or error}")
+
+    def _note_due(self, question: _Question, now: float) -> None:
+        """When the next copy of the question is due, or its end. Under the lock."""
         due = min(now + question.pause, question.deadline)
         question.pause *= 2
         heapq.heappush(self._due, (due, next(self._order), question))
@@ -140,16 +144,19 @@ class UdpClient:
         assert self._loop is not None
         self._tick = self._loop.call_later(_TICK_SECONDS, self._see_to_overdue)
         now = self._loop.time()
-        ended = []
+        ended, again = [], []
         with self._lock:
             while self._due and self._due[0][0] <= now:
                 question = heapq.heappop(self._due)[2]
                 if question.answered:
                     continue
                 if now < question.deadline:
-                    self._send(question, now)
+                    self._note_due(question, now)
+                    again.append(question)
                 else:
                     ended.append(question)
+        for question in again:
+            self._send(question)
         for question in ended:
             self._end(question, Unavailable(self._why_not(question)))
         self._replace_sockets()

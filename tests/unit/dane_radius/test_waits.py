@@ -247,9 +247,7 @@ def test_a_hint_has_places_of_its_own(site: Site) -> None:
     assert first is not None
     assert second is not None
     assert site.waits.enter_for_hint(hint, "name", 0.3, 2) is None
-    hint.answer = HintResult.FOUND
-    for wake in hint.to_wake:
-        wake()
+    site.waits.tell(hint, HintResult.FOUND)
     assert woken(first)
     assert site.waits.leave(first.text) is first
     assert site.waits.enter_for_hint(hint, "name", 0.3, 2) is None, "it is answered"
