@@ -121,16 +121,22 @@ class _LookupCollector(Collector):
         )
         yield _counter(
             "dane_radius_dns_waits",
-            "Requests that had to wait for the DNS, by how the wait ended. refused: too many were waiting. cut_short: "
-            "without an answer, before its time. abandoned: FreeRADIUS gave the request up.",
+            "Requests that waited for the DNS, by how the wait ended. cut_short: without an answer, before its time. "
+            "abandoned: FreeRADIUS gave the request up.",
             "result",
             {
                 "answered": waits.answered,
                 "timed_out": waits.timed_out,
-                "refused": waits.refused,
                 "cut_short": waits.cut_short,
                 "abandoned": waits.abandoned,
             },
+        )
+        yield _counter(
+            "dane_radius_dns_waits_refused",
+            "Requests that could not wait for the DNS, by what was full: all places, those of a domain that does not "
+            "answer or of all such domains, those of domains that are not known, or the process's descriptors.",
+            "full",
+            {str(why): count for why, count in waits.refused.items()},
         )
         yield CounterMetricFamily(
             "dane_radius_dns_wait_seconds", "Time that requests have waited for the DNS, all together.", waits.seconds

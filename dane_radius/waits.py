@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from dane_radius.answers import Answer
-from dane_radius.dns.domains import Domain
+from dane_radius.dns.domains import Domain, Full
 from dane_radius.dns.lookups import Cause, Lookup, Lookups
 from dane_radius.hint import HintResult
 
@@ -45,7 +45,7 @@ class WaitCounts:
     timed_out: int = 0
     cut_short: int = 0
     abandoned: int = 0
-    refused: int = 0
+    refused: dict[Full, int] = field(default_factory=lambda: dict.fromkeys(Full, 0))
     seconds: float = 0.0
 
 
@@ -111,9 +111,10 @@ class Waits(Generic[_Subject]):
                 try:
                     return self._enter(lookup, subject, self._patience)
                 except OSError as error:
-                    against = f"no descriptor for a wait: {error.strerror}"
-        self.counts.refused += 1
-        return self._lookups.instead(name, against, overloaded=True)
+                    against = Full.DESCRIPTORS, f"no descriptor for a wait: {error.strerror}"
+        why, text = against
+        self.counts.refused[why] += 1
+        return self._lookups.instead(name, text, overloaded=True)
 
     def enter_early(self, lookup: Lookup, subject: _Subject) -> Wait[_Subject] | None:
         """A wait for a lookup that the request will need with its next packet; None when it need not wait, or must not.

@@ -103,6 +103,10 @@ class NetworkModel(_Model):
         return self
 
 
+# A packet has 4096 octets (RFC 2865 section 3), which also carry EAP, keys and the other attributes.
+MAX_FILTER_RULES_OCTETS = 3_000
+
+
 class GrantModel(_Model):
     """The access that a rule gives."""
 
@@ -113,6 +117,20 @@ class GrantModel(_Model):
     idle_timeout: Annotated[Duration, Field(ge=10, le=604800)] | None = None
     reauthenticate: bool = True
     class_: Text | None = Field(default=None, alias="class")
+
+    @model_validator(mode="after")
+    def _filter_rules_fit(self) -> GrantModel:
+        """FreeRADIUS leaves out what exceeds the packet, and says nothing.
+
+        The device would get in with fewer filters than the policy says.
+        """
+        total = sum(len(rule.encode("utf-8")) for rule in self.nas_filter_rules)
+        if total > MAX_FILTER_RULES_OCTETS:
+            raise ValueError(
+                f"nas_filter_rules of {total} octets in all, at most {MAX_FILTER_RULES_OCTETS} expected: "
+                "FreeRADIUS leaves out what does not fit the packet"
+            )
+        return self
 
 
 class RuleModel(_Model):

@@ -12,15 +12,20 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dane_radius import der
 from dane_radius.anchors import AnchorError, pem_to_der
 from dane_radius.certificate import candidate_names, parse_leaf
 from dane_radius.names import is_within
 from dane_radius.reasons import Refused as ModuleRefused
+from dane_radius.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS
 from trust_sync.openssl_name import canonical_name, name_hash
 
+# Far beyond what a certificate can be; it is not even parsed.
 MAX_CERTIFICATE_OCTETS = 64 * 1024
+# With one name in a device's certificate, so many are an eighth of what a decision may compare.
+MAX_NAME_CONSTRAINTS = 1_000
 
 
 class CertificateProblem(StrEnum):
@@ -34,6 +39,7 @@ class CertificateProblem(StrEnum):
     WRONG_SIGNATURE = "wrong_signature"
     WRONG_NAME = "wrong_name"
     NAME_CONSTRAINED = "name_constrained"
+    TOO_COMPLEX = "too_complex"
 
 
 class CertificateRefused(ValueError):
@@ -158,6 +164,7 @@ def check_authority(certificate: Certificate, name: str, now: datetime) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise CertificateRefused(CertificateProblem.NOT_A_CA, "its key usage does not allow signing certificates")
     check_dates(certificate, now)
+    check_complexity(certificate)
     constraints = _extension(certificate.x509, x509.NameConstraints)
     if constraints is None:
         return
@@ -167,6 +174,34 @@ def check_authority(certificate: Certificate, name: str, now: datetime) -> None:
         _in_subtree(name, base) for base in excluded
     ):
         raise CertificateRefused(CertificateProblem.NAME_CONSTRAINED, f"its name constraints leave no room for {name}")
+
+
+def check_complexity(certificate: Certificate) -> None:
+    """Whether decisions could use it within their bounds (`dane_radius.work`). Raises CertificateRefused.
+
+    An anchor beyond them would be of no use, and every decision about its domain would find that out anew.
+    """
+    octets = len(certificate.der)
+    if octets > MAX_CHAIN_CERTIFICATE_OCTETS:
+        raise CertificateRefused(
+            CertificateProblem.TOO_COMPLEX, f"{octets} octets, at most {MAX_CHAIN_CERTIFICATE_OCTETS} expected"
+        )
+    key = certificate.x509.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        exponent = key.public_numbers().e.bit_length()
+        if key.key_size > MAX_RSA_BITS or exponent > MAX_RSA_EXPONENT_BITS:
+            raise CertificateRefused(
+                CertificateProblem.TOO_COMPLEX,
+                f"an RSA key of {key.key_size} bits with an exponent of {exponent} bits, "
+                f"at most {MAX_RSA_BITS} and {MAX_RSA_EXPONENT_BITS} expected",
+            )
+    constraints = _extension(certificate.x509, x509.NameConstraints)
+    if constraints is not None:
+        count = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
+        if count > MAX_NAME_CONSTRAINTS:
+            raise CertificateRefused(
+                CertificateProblem.TOO_COMPLEX, f"{count} name constraints, at most {MAX_NAME_CONSTRAINTS} expected"
+            )
 
 
 def _in_subtree(name: str, base: str) -> bool:

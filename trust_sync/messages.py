@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dane_radius.names import normalize
 from dane_radius.reasons import Refused
-from trust_sync.certificate import Certificate, CertificateProblem, CertificateRefused, check_authority, parse_pem
+from trust_sync.certificate import (
+    Certificate,
+    CertificateProblem,
+    CertificateRefused,
+    check_authority,
+    check_complexity,
+    parse_pem,
+)
 from trust_sync.config import RegistryConfig
 from trust_sync.json_stream import Bounds, Unusable
 
@@ -194,6 +201,7 @@ def read_anchor(message: AnchorMessage, domain: str, registry: RegistryConfig, n
         raise CertificateRefused(
             CertificateProblem.NOT_A_CERTIFICATE, f"its fingerprint is not {message.fingerprint}, as was said"
         )
+    check_complexity(certificate)
     try:
         check_authority(certificate, "device." + domain, now)
     except CertificateRefused as error:

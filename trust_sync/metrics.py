@@ -139,7 +139,7 @@ class Metrics:
             self.discoveries.labels(state, reason)
             if state is State.REFUSED:
                 self.refresh_failures.labels(reason)
-        for reason_text in ("not_a_certificate", "not_a_ca", "outside_domain", "shadows", "too_many"):
+        for reason_text in ("not_a_certificate", "not_a_ca", "too_complex", "outside_domain", "shadows", "too_many"):
             self.anchors_refused.labels(reason_text)
         for cause in Cause:
             self.revocations.labels(cause)

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     WRONG_SIGNATURE = "wrong_signature"
     WRONG_NAME = "wrong_name"
     NAME_CONSTRAINED = "name_constrained"
+    TOO_COMPLEX = "too_complex"
 
     # ours
     SHADOWS = "shadows"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 # How long an answer, or the lack of one, says something about a domain. Seconds.
 _REMEMBERED_SECONDS = 60.0
@@ -44,6 +45,16 @@ class WaitLimits:
     def places_of_slow(self) -> int:
         """For all slow domains together."""
         return max(1, self.places // 8)
+
+
+class Full(StrEnum):
+    """Why no more requests may wait. `places`: as many wait as may. `descriptors`: the process has none left."""
+
+    PLACES = "places"
+    SLOW_DOMAIN = "slow_domain"
+    SLOW_DOMAINS = "slow_domains"
+    UNKNOWN_DOMAINS = "unknown_domains"
+    DESCRIPTORS = "descriptors"
 
 
 @dataclass(eq=False, slots=True)
@@ -119,19 +130,21 @@ class Domains:
         """Whether another lookup of the domain may be started."""
         return len(domain.under_way) < self._limits.lookups_of_slow_domain or not domain.is_slow(now, self._limits)
 
-    def may_wait(self, domain: Domain, now: float) -> str | None:
-        """None when one more request may wait for the domain; else what stands against it."""
+    def may_wait(self, domain: Domain, now: float) -> tuple[Full, str] | None:
+        """None when one more request may wait for the domain; else what stands against it, also in words."""
         limits = self._limits
         if self.waiting >= limits.places:
-            return f"{self.waiting} requests wait for the DNS, as many as may"
+            return Full.PLACES, f"{self.waiting} requests wait for the DNS, as many as may"
         if domain.is_slow(now, limits):
             if domain.waiting >= limits.places_of_slow_domain:
-                return f"{domain.name} does not answer, and {domain.waiting} requests wait for it"
+                return Full.SLOW_DOMAIN, f"{domain.name} does not answer, and {domain.waiting} requests wait for it"
             slow = self.waiting_for_slow(now)
             if slow >= limits.places_of_slow:
-                return f"{domain.name} does not answer, and {slow} requests wait for domains that do not"
+                why = f"{domain.name} does not answer, and {slow} requests wait for domains that do not"
+                return Full.SLOW_DOMAINS, why
         elif not domain.answers(now) and self.waiting >= limits.places_of_unknown:
-            return f"{self.waiting} requests wait for the DNS; the other places are for domains that have answered"
+            why = f"{self.waiting} requests wait for the DNS; the other places are for domains that have answered"
+            return Full.UNKNOWN_DOMAINS, why
         return None
 
     def entered(self, domain: Domain) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dane_radius.answers import Secure, Unavailable
 from dane_radius.dns.cache import CacheLimits
-from dane_radius.dns.domains import Domain, WaitLimits
+from dane_radius.dns.domains import Domain, Full, WaitLimits
 from dane_radius.dns.lookups import Cause, Lookup, Lookups
 from dane_radius.hint import HintResult
 from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
@@ -155,7 +155,7 @@ def test_too_many_are_refused_at_once_with_their_reason(site: Site) -> None:
     assert isinstance(refused, Unavailable)
     assert refused.overloaded
     assert "6 requests wait for the DNS" in refused.detail
-    assert site.waits.counts.refused == 1
+    assert site.waits.counts.refused[Full.UNKNOWN_DOMAINS] == 1
     site.waits.leave(waits[0].text)
     assert isinstance(site.waits.enter("d9._device.example.net", ""), Wait)
 
@@ -167,6 +167,7 @@ def test_a_dead_domain_keeps_two_places_and_a_healthy_one_has_the_others(site: S
     refused = site.waits.enter("d9._device.dead.example", "")
     assert isinstance(refused, Unavailable)
     assert "does not answer" in refused.detail
+    assert site.waits.counts.refused[Full.SLOW_DOMAIN] == 1
     site.enter()
 
 
@@ -198,6 +199,7 @@ def test_without_descriptors_the_request_is_refused_with_its_reason(site: Site) 
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert isinstance(refused, Unavailable)
     assert "no descriptor" in refused.detail
+    assert site.waits.counts.refused[Full.DESCRIPTORS] == 1
     assert (len(site.waits), site.lookups.domains.waiting) == (0, 0)
     wait = site.enter()
     assert wait.event >= 1024, "FreeRADIUS's own sockets need the low ones"

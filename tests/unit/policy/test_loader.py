@@ -156,6 +156,11 @@ def network(text: str) -> str:
         (grant('filter_id: "\\ud800"'), ["filter_id"]),
         (grant("class_: x"), ["rules[0].grant.class_: unknown key"]),
         (grant("nas_filter_rules: [5]"), ["nas_filter_rules[0]: 5 found"]),
+        (grant(f"nas_filter_rules: [{'x' * 254}]"), ["1 to 253 printable octets"]),
+        (
+            grant(f"nas_filter_rules: [{', '.join(['x' * 251] * 12)}]"),
+            ["nas_filter_rules of 3012 octets in all, at most 3000 expected"],
+        ),
         (grant("reauthenticate: 1"), ["reauthenticate: 1 found"]),
         (network("{}"), ["networks.n: at least one of ssid, nas, wired is expected"]),
         (network("{ssid: []}"), ["networks.n.ssid: [] found"]),
