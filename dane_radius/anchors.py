@@ -32,7 +32,6 @@ INDEX_FILE = "index.jsonl"
 CA_FOLDER = "ca"
 INDEX_FORMAT = "dane-radius-anchors"
 INDEX_VERSION = 1
-_TEXTS = ("fingerprint", "file", "subject", "ski", "source", "fetched", "not_after")
 # How much of what was read last is read again, to tell a journal that grew from another one in its place.
 _TAIL_OCTETS = 256
 

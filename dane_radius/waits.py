@@ -103,16 +103,12 @@ class Waits(Generic[_Subject]):
         lookup = self._lookups.start_lookup(name, Cause.DECISION)
         if not isinstance(lookup, Lookup):
             return lookup
-        with self._lookups.lock:
-            if lookup.answer is not None:
-                return lookup.answer
-            against = self._lookups.domains.may_wait(lookup.domain, self._clock())
-            if against is None:
-                try:
-                    return self._enter(lookup, subject, self._patience)
-                except OSError as error:
-                    against = Full.DESCRIPTORS, f"no descriptor for a wait: {error.strerror}"
-        why, text = against
+        entered = self._enter(lookup, subject, self._patience, self._against)
+        if isinstance(entered, Wait):
+            return entered
+        if lookup.answer is not None:
+            return lookup.answer
+        why, text = entered
         self.counts.refused[why] += 1
         return self._lookups.instead(name, text, overloaded=True)
 
@@ -121,38 +117,55 @@ class Waits(Generic[_Subject]):
 
         Until then it occupies no thread, but it is counted like the others: as long as the lookup is under way.
         """
-        with self._lookups.lock:
-            if lookup.answer is not None or self._lookups.domains.may_wait(lookup.domain, self._clock()) is not None:
-                return None
-            try:
-                return self._enter(lookup, subject, self._patience)
-            except OSError:
-                return None
+        entered = self._enter(lookup, subject, self._patience, self._against)
+        return entered if isinstance(entered, Wait) else None
 
     def enter_for_hint(
         self, hint: HintUnderWay, subject: _Subject, seconds: float, places: int
     ) -> Wait[_Subject] | None:
         """A wait of at most `seconds` for a hint; None when it is answered, or `places` requests wait for hints."""
-        with self._lookups.lock:
-            if hint.answer is not None or hint.domain.waiting >= places:
-                return None
-            try:
-                return self._enter(hint, subject, seconds)
-            except OSError:
-                return None
 
-    def _enter(self, awaited: Lookup | HintUnderWay, subject: _Subject, seconds: float) -> Wait[_Subject]:
-        """Called under the lookups' lock."""
-        event = self._free.pop() if self._free else _new_event()
+        def against(domain: Domain) -> tuple[Full, str] | None:
+            return (Full.PLACES, "as many wait for hints as may") if domain.waiting >= places else None
+
+        entered = self._enter(hint, subject, seconds, against)
+        return entered if isinstance(entered, Wait) else None
+
+    def _against(self, domain: Domain) -> tuple[Full, str] | None:
+        return self._lookups.domains.may_wait(domain, self._clock())
+
+    def _enter(
+        self,
+        awaited: Lookup | HintUnderWay,
+        subject: _Subject,
+        seconds: float,
+        against: Callable[[Domain], tuple[Full, str] | None],
+    ) -> Wait[_Subject] | tuple[Full, str]:
+        """A wait, unless something stands against it. One for what is answered already is none either."""
+        try:
+            event = self._event()
+        except OSError as error:
+            return Full.DESCRIPTORS, f"no descriptor for a wait: {error.strerror}"
         now = self._clock()
-        ends = now + seconds + _SLACK_SECONDS
-        wait = Wait(subject, awaited, event, next(self._tokens), now, ends)
-        awaited.to_wake.append(wait.wake)
-        awaited.waiting += 1
-        self._lookups.domains.entered(awaited.domain)
-        with self._lock:
-            self._waits[wait.token] = wait
-        return wait
+        wait = Wait(subject, awaited, event, next(self._tokens), now, now + seconds + _SLACK_SECONDS)
+        with self._lookups.lock:
+            full = (Full.PLACES, "answered") if awaited.answer is not None else against(awaited.domain)
+            if full is None:
+                awaited.to_wake.append(wait.wake)
+                awaited.waiting += 1
+                self._lookups.domains.entered(awaited.domain)
+                with self._lock:
+                    self._waits[wait.token] = wait
+                return wait
+        self._free.append(event)
+        return full
+
+    def _event(self) -> int:
+        """A descriptor that nobody uses. Raises OSError."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return _new_event()
 
     def tell(self, hint: HintUnderWay, result: HintResult) -> None:
         """A hint has come to something: whoever waits for it goes on."""
