@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dane_radius.install import Layout
+from dane_radius.server_limits import threads_of
 from tests.harness.deploy import deploy
 from tests.harness.freeradius import STOCK_RADDB
 
@@ -131,6 +132,29 @@ def test_an_operators_edit_is_kept_and_the_new_version_put_beside(machine: Machi
     code, report = machine.install("--uninstall", "--no-check")
     assert edited.exists()
     assert any("left where it is" in note for note in report["notes"])
+
+
+def test_the_servers_limits_are_raised_as_asked_and_given_back(machine: Machine) -> None:
+    conf, settings = machine.raddb / "radiusd.conf", machine.folder / "etc" / "dane-radius.toml"
+    before = conf.read_text()
+    status = conf.stat()
+    # None: as the last time.
+    for threads, expected, waiting in ((0, 32, 28), (100, 100, 87), (None, 100, 87), (2000, 2000, 1750)):
+        options = [] if threads is None else ["--threads", str(threads)]
+        code, report = machine.install(*_certificate(machine), *options, "--no-check")
+        assert code == 0
+        assert threads_of(conf.read_text()) == expected
+        assert f"\nmax_waiting = {waiting}\n" in settings.read_text()
+        assert (conf.read_text() == before) == (expected == 32)
+        after = conf.stat()
+        assert (after.st_mode, after.st_uid, after.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
+    assert any("raise limits in" in action and "max_servers 100 -> 2000" in action for action in report["actions"])
+    # What an operator sets in between is theirs.
+    conf.write_text(conf.read_text().replace("max_requests = 65536", "max_requests = 131072"))
+    code, report = machine.install("--uninstall", "--no-check")
+    assert code == 0
+    assert conf.read_text() == before.replace("max_requests = 16384", "max_requests = 131072")
+    assert any("max_requests was changed since" in note for note in report["notes"])
 
 
 def test_an_upgrade_keeps_what_was_chosen(machine: Machine, request: pytest.FixtureRequest) -> None:
