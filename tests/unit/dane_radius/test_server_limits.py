@@ -36,19 +36,13 @@ def test_what_is_too_low_is_raised_and_nothing_else_changes() -> None:
     assert missing == []
     assert changes == {
         "max_requests": Change(16384, 65536),
-        "start_servers": Change(5, 32),
         "max_servers": Change(32, 320),
-        "min_spare_servers": Change(3, 32),
-        "max_spare_servers": Change(10, 128),
     }
     before, after = CONF.splitlines(), text.splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert changed == [
         ("max_requests = 16384", "max_requests = 65536"),
-        ("\tstart_servers = 5", "\tstart_servers = 32"),
         ("\tmax_servers = 32", "\tmax_servers = 320"),
-        ("\tmin_spare_servers = 3", "\tmin_spare_servers = 32"),
-        ("\tmax_spare_servers = 10", "\tmax_spare_servers = 128"),
     ]
     assert threads_of(text) == 320
     assert raise_to(text, wanted(320)) == (text, {}, [])
@@ -90,10 +84,4 @@ def test_debians_own_file_has_them_all() -> None:
 
 def test_requests_that_wait_leave_an_eighth_of_the_threads() -> None:
     assert [places(threads) for threads in (0, 1, 5, 32, server_limits.DEFAULT_THREADS)] == [1, 1, 4, 28, 896]
-    assert wanted(4) == {
-        "max_requests": 65536,
-        "start_servers": 4,
-        "max_servers": 4,
-        "min_spare_servers": 4,
-        "max_spare_servers": 4,
-    }
+    assert wanted(4) == {"max_requests": 65536, "max_servers": 4}
