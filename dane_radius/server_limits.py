@@ -29,8 +29,8 @@ class Change:
 def wanted(threads: int) -> dict[str, int]:
     """The least value of each setting for so many threads.
 
-    `start_servers` and the spare threads stay as they are: the server makes threads as fast as it needs them, and packets
-    that take turns on many idle threads cost it 5 % more CPU than on few, whose caches are warm.
+    `start_servers` and the spare threads stay as they are. The server makes threads as fast as it needs them, and
+    packets that take turns on many idle threads cost it 5 % more CPU than on few, whose caches are warm.
     """
     return {"max_requests": _MAX_REQUESTS, "max_servers": threads}
 
