@@ -20,6 +20,8 @@ _QUESTIONS_BEFORE_ANOTHER = 8
 _MAX_CONNECTIONS = 6
 # RFC 7766 section 6.2.3: an idle connection is the server's to keep or close; ours are closed before that. Seconds.
 _IDLE_SECONDS = 10.0
+# Between two tries to connect to a resolver that does not listen.
+_RECONNECT_SECONDS = 0.2
 
 
 class _ConnectionLostError(OSError):
@@ -95,16 +97,25 @@ class StreamClient:
         return await self.lookup_until(name, asyncio.get_running_loop().time() + self._timeout)
 
     async def lookup_until(self, name: str, deadline: float) -> Answer:
-        """The answer for `name`, before `deadline` of the event loop's clock."""
+        """The answer for `name`, before `deadline` of the event loop's clock.
+
+        A resolver that does not listen is asked again until then: it may restart.
+        """
+        refused = False
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._ask(name)
+                while True:
+                    try:
+                        return await self._ask(name)
+                    except ConnectionRefusedError:
+                        refused = True
+                        await asyncio.sleep(_RECONNECT_SECONDS)
         except TimeoutError:
+            if refused:
+                return Unavailable(f"{self._title} is not listening")
             return Unavailable(f"no answer from {self._title} within {self._timeout:g} s")
         except ssl.SSLError as error:
             return Unavailable(f"{self._title} did not authenticate: {error.reason or error}")
-        except ConnectionRefusedError:
-            return Unavailable(f"{self._title} is not listening")
         except OSError as error:
             return Unavailable(f"{self._title}: {error.strerror or error}")
         except WireError as error:
