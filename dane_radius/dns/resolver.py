@@ -63,26 +63,16 @@ def check_loopback(address: str) -> None:
         )
 
 
-class _AskedOnce:
-    """`lookup` on top of `open`."""
-
-    def open(self) -> Client:
-        raise NotImplementedError
-
-    def lookup(self, name: str) -> Answer:
-        """As `Client.lookup`, from a program without an event loop."""
-        return asyncio.run(self._lookup(name))
-
-    async def _lookup(self, name: str) -> Answer:
-        client = self.open()
-        try:
-            return await client.lookup(name)
-        finally:
-            await client.close()
+async def _ask_once(resolver: Resolver, name: str) -> Answer:
+    client = resolver.open()
+    try:
+        return await client.lookup(name)
+    finally:
+        await client.close()
 
 
 @dataclass(frozen=True)
-class LoopbackResolver(_AskedOnce):
+class LoopbackResolver:
     """A validating resolver on this host: UDP with retransmission, TCP when the answer is truncated.
 
     `timeout`: seconds that one lookup may take in all. `retransmit`: seconds after which the question is sent again;
@@ -101,12 +91,16 @@ class LoopbackResolver(_AskedOnce):
         """A client over UDP sockets that all lookups share."""
         return UdpClient(self.address, self.port, str(self), timeout=self.timeout, retransmit=self.retransmit)
 
+    def lookup(self, name: str) -> Answer:
+        """As `Resolver.lookup`."""
+        return asyncio.run(_ask_once(self, name))
+
     def __str__(self) -> str:
         return f"resolver {self.address} port {self.port}"
 
 
 @dataclass(frozen=True)
-class TlsResolver(_AskedOnce):
+class TlsResolver:
     """A validating resolver elsewhere, over DNS over TLS (RFC 7858), authenticated by name.
 
     `server_name` is checked against the certificate, whose CA is in `ca_file` (None: the system's trust store). A
@@ -126,6 +120,10 @@ class TlsResolver(_AskedOnce):
         return StreamClient(
             self.address, self.port, str(self), timeout=self.timeout, tls=context, server_name=self.server_name
         )
+
+    def lookup(self, name: str) -> Answer:
+        """As `Resolver.lookup`."""
+        return asyncio.run(_ask_once(self, name))
 
     def __str__(self) -> str:
         return f"resolver {self.server_name} ({self.address} port {self.port}, TLS)"
