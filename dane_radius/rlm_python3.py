@@ -29,6 +29,6 @@ sys.path[:] = prefer_own_libraries(sys.path, str(Path(__file__).resolve().parent
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: "not to be found", see importlib
 
 # Only now, with the search path in order.
-from dane_radius.rlm import authenticate, authorize, detach, instantiate, post_auth  # noqa: E402
+from dane_radius.server.rlm import authenticate, authorize, detach, instantiate, post_auth  # noqa: E402
 
 __all__ = ["authenticate", "authorize", "detach", "instantiate", "post_auth"]

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from dane_radius.names import normalize
-from dane_radius.reasons import Refused
+from dane_radius.core import Refused, normalize
 from policy import Policy
 from trust_sync.pace import Pace
 from trust_sync.sessions import Session, SessionSource

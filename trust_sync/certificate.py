@@ -14,12 +14,18 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from dane_radius import der
-from dane_radius.anchors import AnchorError, pem_to_der
-from dane_radius.certificate import candidate_names, parse_leaf
-from dane_radius.names import is_within
-from dane_radius.reasons import Refused as ModuleRefused
-from dane_radius.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS
+from dane_radius.core import (
+    MAX_CHAIN_CERTIFICATE_OCTETS,
+    MAX_RSA_BITS,
+    MAX_RSA_EXPONENT_BITS,
+    AnchorError,
+    candidate_names,
+    der,
+    is_within,
+    parse_leaf,
+    pem_to_der,
+)
+from dane_radius.core import Refused as ModuleRefused
 from trust_sync.openssl_name import canonical_name, name_hash
 
 # Far beyond what a certificate can be; it is not even parsed.
@@ -177,7 +183,7 @@ def check_authority(certificate: Certificate, name: str, now: datetime) -> None:
 
 
 def check_complexity(certificate: Certificate) -> None:
-    """Whether decisions could use it within their bounds (`dane_radius.work`). Raises CertificateRefused.
+    """Whether decisions could use it within their bounds (`dane_radius.core.work`). Raises CertificateRefused.
 
     An anchor beyond them would be of no use, and every decision about its domain would find that out anew.
     """

@@ -23,15 +23,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dane_radius.anchors import AnchorDirectory, AnchorRecord, AnchorSource
-from dane_radius.config import ConfigError
-from dane_radius.log import Logger
-from dane_radius.names import identity_domain, normalize
-from dane_radius.reasons import Refused
+from dane_radius.core import AnchorRecord, AnchorSource, Refused, identity_domain, normalize
+from dane_radius.local import AnchorDirectory, ConfigError, ControlError, Logger, ask
 from policy import PolicyError, load_policy
 from trust_sync import __version__
 from trust_sync.config import DEFAULT_CONFIG, Config, load
-from trust_sync.control import ControlError, ask
 from trust_sync.discovery import Discoverer, Outcome
 from trust_sync.lookup import Lookup
 from trust_sync.reasons import State

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dane_radius.anchors import AnchorSource
+from dane_radius.core import AnchorSource
 
 _CONFIGURED = frozenset({AnchorSource.MANUAL, AnchorSource.REGISTRY})
 

@@ -7,29 +7,24 @@ cannot disagree.
 from __future__ import annotations
 
 import ipaddress
-import os
-import stat
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from dane_radius.config import DEFAULT_CONFIG as MODULE_CONFIG
-from dane_radius.config import Config as ModuleConfig
-from dane_radius.config import ConfigError, LogConfig, load_config
-from dane_radius.names import is_within
+from dane_radius.core import is_within
+from dane_radius.local import ConfigError, LogConfig, Section, check_sections, read_toml
+from dane_radius.local import read_secret as read_secret_octets
+from dane_radius.server import DEFAULT_CONFIG as MODULE_CONFIG
+from dane_radius.server import Config as ModuleConfig
+from dane_radius.server import load_config
 
 DEFAULT_CONFIG = "/etc/dane-radius/trust-sync.toml"
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 __all__ = ["Config", "ConfigError", "load"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _network(text: str) -> IpNetwork:
@@ -39,7 +34,7 @@ def _network(text: str) -> IpNetwork:
         raise ValueError(f"{text!r}: an IP address or network is expected ({error})") from error
 
 
-class RegistryConfig(_Section):
+class RegistryConfig(Section):
     """An IoT registry whose change feed is followed. `domains`: what it may speak for, and nothing else."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -81,7 +76,7 @@ class RegistryConfig(_Section):
         return any(is_within(domain, own) for own in self.domains)
 
 
-class FeedsConfig(_Section):
+class FeedsConfig(Section):
     """What all registries share.
 
     memory: octets of answers that may be held at once. A registry that holds no more than its equal part of it is never
@@ -91,7 +86,7 @@ class FeedsConfig(_Section):
     memory: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 134_217_728
 
 
-class DiscoveryConfig(_Section):
+class DiscoveryConfig(Section):
     """Just-in-time discovery. Times are seconds. The hint that starts it is unauthenticated: everything is bounded."""
 
     enabled: bool = True
@@ -117,7 +112,7 @@ class DiscoveryConfig(_Section):
     refresh_min: Annotated[float, Field(ge=1, le=86_400)] = 300.0
     refresh_max: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
     # Networks that may be connected to although they are not public.
-    allow_networks: list[str] = []
+    allow_networks: list[str] = Field(default_factory=list)
     port: Annotated[int, Field(ge=1, le=65535)] = 443
     ca_file: str | None = None
 
@@ -139,7 +134,7 @@ class DiscoveryConfig(_Section):
         return tuple(_network(text) for text in self.allow_networks)
 
 
-class SessionsConfig(_Section):
+class SessionsConfig(Section):
     """Where live sessions are: FreeRADIUS's `radacct` table. Without `database`, nobody is ever disconnected."""
 
     database: str | None = None
@@ -162,7 +157,7 @@ class SessionsConfig(_Section):
         return value
 
 
-class NasConfig(_Section):
+class NasConfig(Section):
     """A NAS, or a network of them, that takes Disconnect-Requests (RFC 5176)."""
 
     address: str
@@ -184,7 +179,7 @@ class NasConfig(_Section):
         return _network(self.address)
 
 
-class DisconnectConfig(_Section):
+class DisconnectConfig(Section):
     """How Disconnect-Requests are sent. Times are seconds."""
 
     timeout: Annotated[float, Field(gt=0, le=30)] = 1.0
@@ -199,20 +194,20 @@ class DisconnectConfig(_Section):
     in_flight_per_nas: Annotated[int, Field(ge=1, le=255)] = 32
 
 
-class UnboundConfig(_Section):
+class UnboundConfig(Section):
     """Unbound's control socket, to make it forget a name. Without it, answers live until their TTL ends."""
 
     control_socket: str | None = None
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(Section):
     """Where Prometheus scrapes. `port` 0: no listener."""
 
     address: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9813
 
 
-class WorkerLogConfig(_Section):
+class WorkerLogConfig(Section):
     """`destination`: a file, `stderr`, or `none`."""
 
     destination: str = "stderr"
@@ -222,19 +217,19 @@ class WorkerLogConfig(_Section):
         return LogConfig(destination=self.destination, format=self.format)
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that the worker can be told."""
 
     dane_radius: str = MODULE_CONFIG
     state: str = "/var/lib/dane-radius/trust-sync/state.json"
     socket: str = "/run/trust-sync/trust-sync.sock"
     # Users, besides root and the worker's own, that may use the socket, given that its mode lets them.
-    socket_users: list[str] = ["freerad"]
-    registry: list[RegistryConfig] = []
+    socket_users: list[str] = Field(default_factory=lambda: ["freerad"])
+    registry: list[RegistryConfig] = Field(default_factory=list)
     feeds: FeedsConfig = FeedsConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     sessions: SessionsConfig = SessionsConfig()
-    nas: list[NasConfig] = []
+    nas: list[NasConfig] = Field(default_factory=list)
     disconnect: DisconnectConfig = DisconnectConfig()
     unbound: UnboundConfig = UnboundConfig()
     metrics: MetricsConfig = MetricsConfig()
@@ -256,46 +251,18 @@ class Config(_Section):
 
 def load(path: str | Path) -> tuple[Config, ModuleConfig]:
     """The worker's configuration and the module's that it points to. Raises ConfigError."""
-    try:
-        data = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: octet {error.start} is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    config = check(data, str(path))
+    config = check(read_toml(path), str(path))
     return config, load_config(config.dane_radius)
 
 
 def check(data: dict[str, Any], source: str) -> Config:
     """A configuration from parsed TOML. Raises ConfigError with `source` as the file's name."""
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {_problem(item)}" for item in error.errors())) from error
-
-
-def _problem(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    if error["type"] == "missing":
-        return f"{key}: nothing found, this key is expected"
-    found = "" if error["type"] == "value_error" or "secret" in key else f"{error['input']!r} found; "
-    return f"{key}: {found}{message[:1].lower() + message[1:]}" if key else message
+    return check_sections(Config, data, source)
 
 
 def read_secret(path: str, what: str) -> str:
-    """A secret that stands alone in a file. Raises ConfigError, also if anybody can read it."""
+    """As `dane_radius.local.read_secret`, for a secret that is text. Raises ConfigError."""
     try:
-        mode = os.stat(path).st_mode
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{what}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
-    if mode & stat.S_IRWXO:
-        raise ConfigError(f"{what}: {path}: mode {stat.S_IMODE(mode):04o} lets everybody read it; 0640 is expected")
-    if not text:
-        raise ConfigError(f"{what}: {path} is empty")
-    return text
+        return read_secret_octets(path, what).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what}: {path}: not UTF-8") from error

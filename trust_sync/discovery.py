@@ -13,11 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.answers import Answer, Secure
-from dane_radius.limits import RateLimiter, RecentlySeen
-from dane_radius.names import identity_domain, normalize
-from dane_radius.reasons import Refused
+from dane_radius.core import AnchorRecord, AnchorSource, Answer, Refused, Secure, identity_domain, normalize
+from dane_radius.local import RateLimiter, RecentlySeen
 from policy import Policy
 from trust_sync.certificate import CertificateRefused
 from trust_sync.config import DiscoveryConfig

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dane_radius.limits import RecentlySeen
-from dane_radius.log import Logger
+from dane_radius.local import Logger, RecentlySeen
 from policy import Policy, RequestFacts
 from policy.matching import ssid_of
 from trust_sync.accounting import Accounting

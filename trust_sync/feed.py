@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from dane_radius.log import Logger
-from dane_radius.names import normalize
-from dane_radius.reasons import Refused
+from dane_radius.core import Refused, normalize
+from dane_radius.local import Logger
 from trust_sync.config import RegistryConfig
 from trust_sync.messages import Change, ChangesReader, FeedError, WentBack, read_domain, shortened
 from trust_sync.metrics import Metrics

@@ -9,8 +9,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from dane_radius.control import ControlError, ask
-from dane_radius.log import Logger
+from dane_radius.local import ControlError, Logger, ask
 from trust_sync.metrics import Metrics
 
 _TIMEOUT_SECONDS = 1.0

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from dane_radius.answers import Answer
-from dane_radius.log import Logger
-from dane_radius.names import is_within
+from dane_radius.core import Answer, is_within
+from dane_radius.local import Logger
 from policy import Grant, Policy
 from trust_sync.accounting import Accounting, Devices
 from trust_sync.config import Config, ConfigError

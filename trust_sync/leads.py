@@ -7,9 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.names import authority_host, identity_domain
-from dane_radius.tlsa import MatchingType, Selector, TlsaRecord, Usage, select
+from dane_radius.core import (
+    AnchorRecord,
+    AnchorSource,
+    MatchingType,
+    Selector,
+    TlsaRecord,
+    Usage,
+    authority_host,
+    identity_domain,
+    select,
+)
 from trust_sync.certificate import (
     Certificate,
     CertificateRefused,

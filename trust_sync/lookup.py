@@ -9,9 +9,9 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from dane_radius.answers import Answer
-from dane_radius.config import ResolverConfig
-from dane_radius.dns.resolver import Client
+from dane_radius.core import Answer
+from dane_radius.dns import Client
+from dane_radius.local import ResolverConfig
 
 _MAX_ADDRESSES = 8
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dane_radius.names import normalize
-from dane_radius.reasons import Refused
+from dane_radius.core import Refused, normalize
 from trust_sync.certificate import (
     Certificate,
     CertificateProblem,

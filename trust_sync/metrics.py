@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
-from dane_radius.anchors import AnchorSource
+from dane_radius.core import AnchorSource
 from trust_sync import __version__
 from trust_sync.radius import Result
 from trust_sync.reasons import Reason, State

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-from dane_radius import der
+from dane_radius.core import der
 
 _SET = 0x31
 _UTF8_STRING = 0x0C

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dane_radius.limits import RecentlySeen
-from dane_radius.names import identity_domain, is_within
+from dane_radius.core import identity_domain, is_within
+from dane_radius.local import RecentlySeen
 from trust_sync.config import RegistryConfig
 from trust_sync.standing import Trigger
 

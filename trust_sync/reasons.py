@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from trust_sync.certificate import CertificateProblem
 from trust_sync.fetch import FetchProblem
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.log import Logger
-from dane_radius.names import is_within
+from dane_radius.core import AnchorRecord, AnchorSource, is_within
+from dane_radius.local import Logger
 from trust_sync.certificate import CertificateProblem, CertificateRefused
 from trust_sync.config import RegistryConfig
 from trust_sync.messages import AnchorMessage, SnapshotReader, Wanted, read_anchor, shortened

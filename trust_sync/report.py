@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from dane_radius.anchors import AnchorRecord
+from dane_radius.core import AnchorRecord
 from trust_sync import __version__
 from trust_sync.config import Config
 from trust_sync.feed import RegistryFeed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
+from dane_radius.core import AnchorRecord, AnchorSource
 
 DISCOVERED = frozenset({AnchorSource.PKIX_CD, AnchorSource.DANE_TA, AnchorSource.LEAF})
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 
 _RETRY_MIN_SECONDS = 2.0
 _RETRY_MAX_SECONDS = 300.0

@@ -1,4 +1,4 @@
-"""The writer of the anchor directory, which `dane_radius.anchors` describes and reads. One process at a time.
+"""The writer of the anchor directory, which `dane_radius.local` describes and reads. One process at a time.
 
 A change is made so that a crash at any instant leaves the old or the new state:
 
@@ -25,17 +25,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dane_radius.anchors import (
-    CA_FOLDER,
-    INDEX_FILE,
+from dane_radius.core import (
     INDEX_FORMAT,
     INDEX_VERSION,
     AnchorError,
     AnchorRecord,
     AnchorSource,
+    identity_domain,
     parse_index_line,
 )
-from dane_radius.names import identity_domain
+from dane_radius.local import CA_FOLDER, INDEX_FILE
 from trust_sync.certificate import Certificate, CertificateRefused, parse_pem
 from trust_sync.collision import Footprint, judge
 from trust_sync.retirement import DISCOVERED

@@ -11,10 +11,8 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.answers import Secure, SecureAbsent
-from dane_radius.log import Logger
-from dane_radius.names import identity_domain
+from dane_radius.core import AnchorRecord, AnchorSource, Secure, SecureAbsent, identity_domain
+from dane_radius.local import Logger
 from policy import Policy
 from trust_sync.config import DiscoveryConfig
 from trust_sync.discovery import Discoverer, Outcome

@@ -10,14 +10,12 @@ from typing import Any
 
 from prometheus_client import start_http_server
 
-from dane_radius.anchors import AnchorSource
-from dane_radius.config import Config as ModuleConfig
-from dane_radius.config import ConfigError
-from dane_radius.log import LogFile, Logger, open_log
+from dane_radius.core import AnchorSource
+from dane_radius.local import ConfigError, ControlServer, LogFile, Logger, open_log
+from dane_radius.server import Config as ModuleConfig
 from policy import Policy, PolicyError, PolicyStore
 from trust_sync import __version__
 from trust_sync.config import Config
-from trust_sync.control import ControlServer
 from trust_sync.discovery import Discoverer, Outcome
 from trust_sync.feed import RegistryFeed
 from trust_sync.fetch import Fetcher, tls_context
@@ -181,7 +179,7 @@ class Worker:
             except OSError as error:
                 raise ConfigError(f"metrics: {metrics.address} port {metrics.port}: {error.strerror}") from error
         try:
-            control = ControlServer(self.config.socket, self.config.socket_users, self.handle)
+            control = ControlServer(self.config.socket, self.handle, self.config.socket_users)
             await control.start()
         except OSError as error:
             raise ConfigError(f"socket: {self.config.socket}: {error.strerror or error}") from error

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dane_radius.anchors import AnchorDirectory
-from dane_radius.certificate import Leaf, parse_leaf
 from dane_radius.cli.common import REFUSED, fail, parse_resolver, print_json, read_certificate, read_config
-from dane_radius.config import Config
-from dane_radius.decision import Decision, Prepared, conclude, prepare, refuse
-from dane_radius.names import identity_domain
-from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.tlsa import TlsaRecord, Usage, association
+from dane_radius.core.certificate import Leaf, parse_leaf
+from dane_radius.core.decision import Decision, Prepared, conclude, prepare, refuse
+from dane_radius.core.names import identity_domain
+from dane_radius.core.reasons import ReasonCode, Refused
+from dane_radius.core.tlsa import TlsaRecord, Usage, association
+from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.server.config import Config
 from policy import Grant, Policy, PolicyError, RequestFacts, Rule, Strength, load_policy
 
 _PUBLISHING_HELPS = frozenset(

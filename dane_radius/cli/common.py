@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 import click
 
-from dane_radius.anchors import AnchorError, pem_to_der
-from dane_radius.certificate import MAX_CERTIFICATE_OCTETS
-from dane_radius.config import DEFAULT_CONFIG, Config, ConfigError, check_config, load_config
+from dane_radius.core.anchor_record import AnchorError, pem_to_der
+from dane_radius.core.certificate import MAX_CERTIFICATE_OCTETS
+from dane_radius.core.reasons import ReasonCode, Refused
 from dane_radius.dns.resolver import Resolver
-from dane_radius.reasons import ReasonCode, Refused
+from dane_radius.local.config import ConfigError
+from dane_radius.server.config import DEFAULT_CONFIG, Config, check_config, load_config
 
 REFUSED, USAGE = 1, 2
 _PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from dane_radius.cli.common import REFUSED, fail, print_json
-from dane_radius.install import Installer, InstallError, Layout, radiusd_program
+from dane_radius.install.installer import Installer, InstallError, Layout, radiusd_program
 
 _RADDB = Path("/etc/freeradius/3.0")
 _DEFAULTS = Layout(raddb=_RADDB)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dane_radius.cli.common import REFUSED, fail, print_json, read_config
-from dane_radius.control import ControlError, ask
+from dane_radius.local.control_socket import ControlError, ask
 
 
 def _socket(option: str | None, config_file: str | None) -> str:

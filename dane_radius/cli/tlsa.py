@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent
-from dane_radius.certificate import Leaf, candidate_names, parse_leaf
 from dane_radius.cli.common import REFUSED, fail, parse_resolver, print_json, read_certificate, read_config
-from dane_radius.reasons import Refused
-from dane_radius.tlsa import TlsaRecord, association, matches, select
+from dane_radius.core.answers import Answer, Bogus, Insecure, Secure, SecureAbsent
+from dane_radius.core.certificate import Leaf, candidate_names, parse_leaf
+from dane_radius.core.reasons import Refused
+from dane_radius.core.tlsa import TlsaRecord, association, matches, select
 
 _CHOICES: dict[str, tuple[int, int, int]] = {
     f"{usage} {selector} {matching}": (usage, selector, matching)
@@ -96,7 +96,7 @@ def tlsa(
 
 
 def _owner(leaf: Leaf, name: str | None) -> str:
-    from dane_radius.names import normalize
+    from dane_radius.core.names import normalize
 
     if name is not None:
         return normalize(name.encode("utf-8"))

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dane_radius.answers import Answer, Secure, SecureAbsent, Unavailable
-from dane_radius.names import is_within
+from dane_radius.core.answers import Answer, Secure, SecureAbsent, Unavailable
+from dane_radius.core.names import is_within
 
 # What Python's objects for one entry and for one record take, data not counted: measured by tests/unit.
 _ENTRY_OCTETS = 420

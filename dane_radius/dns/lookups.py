@@ -18,12 +18,12 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from dane_radius.answers import Answer, Unavailable
+from dane_radius.core.answers import Answer, Unavailable
+from dane_radius.core.names import identity_domain, is_within
 from dane_radius.dns.cache import AnswerCache, CacheLimits
 from dane_radius.dns.domains import Domain, Domains, WaitLimits
 from dane_radius.dns.resolver import Client, Resolver
 from dane_radius.dns.warm import WarmNames
-from dane_radius.names import identity_domain, is_within
 
 # Lookups under way in all. One takes about 3 KiB, and Unbound works on some thousand at a time.
 MAX_LOOKUPS = 4096
@@ -87,7 +87,7 @@ class LookupCounts:
 
 
 class Lookups:
-    """The cache and the engine behind it. Thread-safe; only `stop` waits."""
+    """The cache and the engine behind it. Thread-safe; only `run`, `start` and `stop` wait."""
 
     def __init__(
         self,
@@ -232,6 +232,14 @@ class Lookups:
             return False
         asyncio.run_coroutine_threadsafe(work, loop)
         return True
+
+    def run(self, work: Coroutine[Any, Any, None], seconds: float = 5.0) -> None:
+        """As `submit`, and wait for it. For start and stop alone. Raises what `work` raises; TimeoutError."""
+        loop = self._loop
+        if loop is None:
+            work.close()
+            return
+        asyncio.run_coroutine_threadsafe(work, loop).result(seconds)
 
     def flush(self, name: str | None = None, *, below: bool = False) -> int:
         """Forget `name` (`below`: and every name under it), or everything; returns how many answers went.

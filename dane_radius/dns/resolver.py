@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dane_radius.answers import Answer
+from dane_radius.core.answers import Answer
 from dane_radius.dns.stream import StreamClient
 from dane_radius.dns.udp import UdpClient
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dane_radius.answers import Answer, Unavailable
+from dane_radius.core.answers import Answer, Unavailable
 from dane_radius.dns.wire import WireError, decode_response, encode_query, interpret
 
 # Unbound serves 32 questions of one connection at a time and reads no further until one is answered. A quarter of that

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dane_radius.answers import Answer, Unavailable
+from dane_radius.core.answers import Answer, Unavailable
 from dane_radius.dns.stream import StreamClient
 from dane_radius.dns.wire import Truncated, WireError, decode_response, encode_query, interpret
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.tlsa import TlsaRecord
 
 TYPE_CNAME, TYPE_SOA, TYPE_DNAME, TYPE_OPT, TYPE_TLSA = 5, 6, 39, 41, 52
 CLASS_IN = 1

@@ -62,7 +62,7 @@ def import_milliseconds() -> float:
         subprocess.run([sys.executable, "-c", code], check=True)
         return time.perf_counter() - began
 
-    return 1000 * statistics.median(run("import dane_radius.rlm") - run("pass") for _ in range(5))
+    return 1000 * statistics.median(run("import dane_radius.server.rlm") - run("pass") for _ in range(5))
 
 
 def run(rounds: int, tls: str, server_key: str, say: Callable[[str], None]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.tlsa import TlsaRecord
 
 _X509 = 1
 _P = ctypes.c_void_p

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.tlsa import TlsaRecord
 
 _P = ctypes.c_void_p
 _X509_V_FLAG_PARTIAL_CHAIN = 0x80000

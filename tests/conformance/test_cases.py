@@ -6,13 +6,13 @@ from functools import lru_cache
 
 import pytest
 
-from dane_radius.anchors import Anchor, AnchorSource
-from dane_radius.answers import Secure
-from dane_radius.certificate import candidate_names, parse_leaf
-from dane_radius.decision import Decision, Prepared, conclude, prepare
-from dane_radius.names import identity_domain
-from dane_radius.reasons import ReasonCode
-from dane_radius.tlsa import TlsaRecord, association, first_match, select
+from dane_radius.core.anchor_record import Anchor, AnchorSource
+from dane_radius.core.answers import Secure
+from dane_radius.core.certificate import candidate_names, parse_leaf
+from dane_radius.core.decision import Decision, Prepared, conclude, prepare
+from dane_radius.core.names import identity_domain
+from dane_radius.core.reasons import ReasonCode
+from dane_radius.core.tlsa import TlsaRecord, association, first_match, select
 from policy import Grant, Policy, RequestFacts, Rule, Strength
 from tests.conformance import gnutls
 from tests.conformance.cases import CASES, CHAINS, GNUTLS_DIFFERENCES, Case

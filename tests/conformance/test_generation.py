@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.certificate import parse_leaf
-from dane_radius.tlsa import TlsaRecord, association
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.tlsa import TlsaRecord, association
 from tests.conformance.world import build, ca, leaf
 from tests.harness.pki import Identity
 from tests.harness.process import run

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from dane_radius import der
-from dane_radius.anchors import Anchor, AnchorRecord, AnchorSource
+from dane_radius.core import der
+from dane_radius.core.anchor_record import Anchor, AnchorRecord, AnchorSource
 from tests.harness.pki import Identity
 from tests.unit.dane_radius.test_der import tlv
 

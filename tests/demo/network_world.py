@@ -17,7 +17,7 @@ from typing import Any
 
 import dns.name
 
-from dane_radius.control import ask
+from dane_radius.local.control_socket import ask
 from tests.harness.eap import authenticate
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dane_radius.certificate import candidate_names, parse_leaf
+from dane_radius.core.certificate import candidate_names, parse_leaf
 from tests.demo.world import DNS_DEADLINE, SIGNED, TAMPERED, UNSIGNED, World, device_name
 from tests.harness.eap import EapResult, authenticate, write_peer_config
 from tests.harness.process import wait_for

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from dane_radius.anchors import AnchorError, AnchorRecord, parse_index_line
-from dane_radius.answers import Secure, SecureAbsent
-from dane_radius.certificate import candidate_names, parse_leaf
-from dane_radius.chain import verify_paths
-from dane_radius.config import check_config
-from dane_radius.control import ControlServer
+from dane_radius.core.anchor_record import AnchorError, AnchorRecord, parse_index_line
+from dane_radius.core.answers import Secure, SecureAbsent
+from dane_radius.core.certificate import candidate_names, parse_leaf
+from dane_radius.core.chain import verify_paths
+from dane_radius.core.names import identity_domain, is_within, normalize
+from dane_radius.core.reasons import Refused
+from dane_radius.core.tlsa import TlsaRecord, select
 from dane_radius.dns.wire import WireError, decode_name, decode_response, encode_name, interpret
-from dane_radius.names import identity_domain, is_within, normalize
-from dane_radius.reasons import Refused
-from dane_radius.service import Service
-from dane_radius.session_file import _read_leaf, _usual_leaf, leaf_from_session
-from dane_radius.tlsa import TlsaRecord, select
+from dane_radius.local.control_socket import Handler, answer
+from dane_radius.server.config import check_config
+from dane_radius.server.service import Service
+from dane_radius.server.session_file import _read_leaf, _usual_leaf, leaf_from_session
 from policy import PolicyError, RequestFacts, parse_policy
 from tests.fuzz.engine import CORPUS, Target
 
@@ -100,18 +100,15 @@ def index(octets: bytes) -> object:
 
 
 @cache
-def _control() -> Any:
+def _control_handler() -> Handler:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-control-"))
     (folder / "policy.yaml").write_text("version: 1\nrules: []\n")
     settings = {"policy": str(folder / "policy.yaml"), "anchors": str(folder), "log": {"destination": "none"}}
-    service = Service(check_config(settings, "fuzz"))
-    server = ControlServer(str(folder / "control.sock"), service._handle)
-    server._listener.close()
-    return server._answer
+    return Service(check_config(settings, "fuzz"))._handle
 
 
 def control(octets: bytes) -> object:
-    reply = _control()(octets.split(b"\n", 1)[0])
+    reply = asyncio.run(answer(octets.split(b"\n", 1)[0], _control_handler()))
     assert reply["ok"] in (True, False)
     assert reply["ok"] or reply["error"]
     assert json.dumps(reply)

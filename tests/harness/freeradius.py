@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dane_radius.install import Installer, Layout
+from dane_radius.install.installer import Installer, Layout
 from tests.harness.deploy import deploy
 from tests.harness.pki import Identity, authority
 from tests.harness.process import Daemon, free_port, start, wait_for

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from dane_radius.certificate import parse_leaf
-from dane_radius.tlsa import TlsaRecord, association
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.tlsa import TlsaRecord, association
 
 DAY = timedelta(days=1)
 Key = Any

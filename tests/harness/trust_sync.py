@@ -14,9 +14,9 @@ from typing import Any
 
 from aiohttp import web
 
+from dane_radius.local.control_socket import ControlError, ask
 from tests.harness.pki import Authority, Identity, authority
 from tests.harness.process import Daemon, free_port, start
-from trust_sync.control import ControlError, ask
 
 COMMAND = Path(sys.executable).with_name("trust-sync")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.anchors import AnchorDirectory, AnchorSource
+from dane_radius.core.anchor_record import AnchorSource
+from dane_radius.local.anchor_directory import AnchorDirectory
 from tests.fault.trust_sync.test_store_crash import NOW
 from tests.fault.trust_sync.trace import run_and_kill
 from tests.harness.eap import EapResult, authenticate, write_peer_config

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.anchors import AnchorDirectory, AnchorSource
+from dane_radius.core.anchor_record import AnchorSource
+from dane_radius.local.anchor_directory import AnchorDirectory
 from tests.fault.trust_sync.trace import run_and_kill
 from tests.harness.pki import Authority, authority, new_key
 from tests.harness.process import run

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from dane_radius.control import ask
+from dane_radius.local.control_socket import ask
 from tests.harness.eap import authenticate
 from tests.harness.freeradius import SECRET
 from tests.harness.pki import authority, self_signed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.tlsa import TlsaRecord
 from tests.harness.pki import Identity
 from tests.integration.dane_radius.conftest import Site
 

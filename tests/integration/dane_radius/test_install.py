@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.install import Layout
-from dane_radius.server_limits import threads_of
+from dane_radius.install.installer import Layout
+from dane_radius.install.server_limits import threads_of
 from tests.harness.deploy import deploy
 from tests.harness.freeradius import STOCK_RADDB
 

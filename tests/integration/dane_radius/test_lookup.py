@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.answers import Absence, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.answers import Absence, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.dns.resolver import LoopbackResolver, TlsResolver
 from dane_radius.dns.stream import StreamClient
 from tests.harness.eap import authenticate, write_peer_config

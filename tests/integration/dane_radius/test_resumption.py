@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.control import ask
+from dane_radius.local.control_socket import ask
 from tests.harness.eap import EapResult, authenticate, next_station, write_peer_config
 from tests.harness.freeradius import FreeRadius
 from tests.harness.knot import Knot

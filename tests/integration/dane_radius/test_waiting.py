@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.control import ask
+from dane_radius.local.control_socket import ask
 from tests.bench.devices import Fleet, client_context, make_fleet, policy, station
 from tests.bench.eap_client import Device
 from tests.bench.load import Load, Run, closed_loop, storm

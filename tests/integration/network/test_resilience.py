@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from dane_radius.control import ask
+from dane_radius.local.control_socket import ask
 from tests.harness.eap import EapResult, authenticate, next_station, write_peer_config
 from tests.harness.freeradius import SECRET, SERVER_NAME, FreeRadius
 from tests.harness.knot import Knot, Zone

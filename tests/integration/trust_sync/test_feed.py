@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dane_radius.anchors import AnchorDirectory
+from dane_radius.local.anchor_directory import AnchorDirectory
 from tests.harness.pki import Authority, authority
 from tests.harness.process import run, wait_for
 from tests.harness.trust_sync import COMMAND, TrustSync, WebServer, anchor_json

@@ -9,11 +9,11 @@ import time
 import pytest
 from aiohttp import web
 
+from dane_radius.local.control_socket import ask
 from tests.harness.pki import Authority, Identity, authority, self_signed
 from tests.harness.process import wait_for
 from tests.harness.trust_sync import authority_path
 from tests.integration.trust_sync.conftest import ZONE, Site
-from trust_sync.control import ask
 
 pytestmark = pytest.mark.daemons
 

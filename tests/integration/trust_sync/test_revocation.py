@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.anchors import AnchorSource
+from dane_radius.core.anchor_record import AnchorSource
 from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone

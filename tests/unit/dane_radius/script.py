@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from dane_radius.answers import Answer, Unavailable
+from dane_radius.core.answers import Answer, Unavailable
 from dane_radius.dns.resolver import Client
 from tests.unit.dane_radius.test_cache import GOOD
 

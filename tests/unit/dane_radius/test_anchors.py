@@ -12,17 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.anchors import (
-    CA_FOLDER,
-    INDEX_FILE,
+from dane_radius.core.anchor_record import (
     INDEX_FORMAT,
-    AnchorDirectory,
     AnchorError,
     AnchorRecord,
     AnchorSource,
     parse_index_line,
     pem_to_der,
 )
+from dane_radius.local.anchor_directory import CA_FOLDER, INDEX_FILE, AnchorDirectory
 from tests.harness.pki import Authority, authority
 
 NAME, DOMAIN = "a1.camera._device.example.net", "_device.example.net"

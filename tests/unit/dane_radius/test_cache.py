@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.tlsa import TlsaRecord
 from dane_radius.dns.cache import AnswerCache, CacheLimits
-from dane_radius.tlsa import TlsaRecord
 
 NAME = "a1._device.example.net"
 RECORD = TlsaRecord(3, 1, 1, b"\xaa" * 32)

@@ -13,14 +13,14 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dane_radius import der
-from dane_radius.certificate import (
+from dane_radius.core import der
+from dane_radius.core.certificate import (
     MAX_CERTIFICATE_OCTETS,
     MAX_SAN_OCTETS,
     candidate_names,
     parse_leaf,
 )
-from dane_radius.reasons import ReasonCode, Refused
+from dane_radius.core.reasons import ReasonCode, Refused
 from tests.harness.pki import Identity, authority, new_key, self_signed
 from tests.unit.dane_radius.test_der import tlv
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dane_radius.chain as chain_module
-from dane_radius.certificate import parse_leaf
-from dane_radius.chain import verify_paths
-from dane_radius.work import TooMuchWork
+import dane_radius.core.chain as chain_module
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.chain import verify_paths
+from dane_radius.core.work import TooMuchWork
 from tests.conformance.cases import CHAINS
 from tests.conformance.world import NAME, NOW, build, ca, leaf
 from tests.harness.pki import Identity

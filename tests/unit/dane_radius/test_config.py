@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.config import Config, ConfigError, check_config, load_config, read_cui_key
 from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.resolver import LoopbackResolver, TlsResolver
-from dane_radius.hint import HintLimits
+from dane_radius.local.config import ConfigError
+from dane_radius.server.config import Config, check_config, load_config, read_cui_key
+from dane_radius.server.hint import HintLimits
 
 
 def section(name: str, **values: Any) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.certificate import Leaf, parse_leaf
-from dane_radius.decision import (
+from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.certificate import Leaf, parse_leaf
+from dane_radius.core.decision import (
     Decision,
     Evidence,
     Prepared,
@@ -26,8 +26,8 @@ from dane_radius.decision import (
     returning,
     session_timeout,
 )
-from dane_radius.reasons import ReasonCode, Refused, Verdict
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.reasons import ReasonCode, Refused, Verdict
+from dane_radius.core.tlsa import TlsaRecord
 from policy import Grant, Policy, RequestFacts, parse_policy
 from tests.conformance.world import NAME, NOW, anchor, build, ca, leaf
 from tests.harness.pki import Identity

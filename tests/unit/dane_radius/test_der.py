@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius import der
+from dane_radius.core import der
 
 
 def tlv(tag: int, content: bytes) -> bytes:

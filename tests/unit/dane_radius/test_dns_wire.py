@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.tlsa import TlsaRecord
 from dane_radius.dns.wire import (
     RCODE_NAMES,
     Truncated,
@@ -29,7 +30,6 @@ from dane_radius.dns.wire import (
     encode_query,
     interpret,
 )
-from dane_radius.tlsa import TlsaRecord
 
 NAME = "a1._device.example.net"
 TLSA, CNAME, DNAME, SOA, OPT, A = 52, 5, 39, 6, 41, 1

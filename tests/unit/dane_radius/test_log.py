@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.config import LogConfig
-from dane_radius.decision import Decision, Evidence
-from dane_radius.log import MAX_LINE_OCTETS, LogFile, decision_line, log_decision, open_log
-from dane_radius.metrics import Metrics
-from dane_radius.reasons import ReasonCode, Verdict
-from dane_radius.reporter import DecisionReporter
+from dane_radius.core.decision import Decision, Evidence
+from dane_radius.core.reasons import ReasonCode, Verdict
+from dane_radius.local.config import LogConfig
+from dane_radius.local.log import LogFile, open_log
+from dane_radius.server.decision_log import MAX_LINE_OCTETS, decision_line, log_decision
+from dane_radius.server.metrics import Metrics
+from dane_radius.server.reporter import DecisionReporter
 from policy import RequestFacts
 
 ACCEPT = Decision(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r", evidence=Evidence(ttl=0))
@@ -206,7 +207,7 @@ def test_a_folder_that_is_gone_loses_lines_and_nothing_else(tmp_path: Path) -> N
 def test_standard_error_may_be_a_socket() -> None:
     """As it is under systemd, where opening /dev/stderr fails."""
     program = (
-        "from dane_radius.config import LogConfig\nfrom dane_radius.log import open_log\n"
+        "from dane_radius.server.config import LogConfig\nfrom dane_radius.local.log import open_log\n"
         "log, file = open_log(LogConfig(destination='stderr'))\nlog.info('heard')\nassert file is None\n"
     )
     ours, theirs = socket.socketpair()

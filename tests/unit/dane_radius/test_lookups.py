@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dane_radius.answers import Answer, Bogus, Secure, SecureAbsent, Unavailable
+from dane_radius.core.answers import Answer, Bogus, Secure, SecureAbsent, Unavailable
 from dane_radius.dns import lookups as engine
 from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.domains import WaitLimits

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dane_radius import metrics_server
-from dane_radius.metrics import Metrics
-from dane_radius.metrics_server import MAX_CONNECTIONS, MetricsServer
+from dane_radius.local import metrics_server
+from dane_radius.local.metrics_server import MAX_CONNECTIONS, MetricsServer
+from dane_radius.server.metrics import Metrics
 from tests.unit.dane_radius.script import WAIT, until
 
 

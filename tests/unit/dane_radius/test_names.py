@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dane_radius.core.names import authority_host, identity_domain, is_within, normalize
+from dane_radius.core.reasons import ReasonCode, Refused
 from dane_radius.dns.wire import decode_name, encode_name
-from dane_radius.names import authority_host, identity_domain, is_within, normalize
-from dane_radius.reasons import ReasonCode, Refused
 
 LABEL = st.from_regex(r"\A_?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,20}[a-zA-Z0-9])?\Z").filter(
     lambda label: not label.lower().startswith("xn--")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dane_radius.answers import Answer, Secure, Unavailable
+from dane_radius.core.answers import Answer, Secure, Unavailable
 from dane_radius.dns.resolver import LoopbackResolver, TlsResolver, check_loopback
 from dane_radius.dns.udp import UdpClient
 from dane_radius.dns.wire import decode_name

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius import rlm
-from dane_radius.decision import Decision
+from dane_radius.core.decision import Decision
+from dane_radius.core.reasons import ReasonCode, Verdict
 from dane_radius.dns.lookups import Cause
-from dane_radius.reasons import ReasonCode, Verdict
-from dane_radius.service import Service
+from dane_radius.server import rlm
+from dane_radius.server.service import Service
 from policy import RequestFacts
 from policy.attributes import Attribute
 from tests.harness.process import free_port

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius import server_limits
-from dane_radius.server_limits import Change, places, put_back, raise_to, threads_of, wanted
+from dane_radius.install import server_limits
+from dane_radius.install.server_limits import Change, places, put_back, raise_to, threads_of, wanted
 
 CONF = """\
 max_request_time = 30

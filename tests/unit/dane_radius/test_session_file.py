@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dane_radius import der
-from dane_radius.reasons import ReasonCode, Refused
-from dane_radius.session_file import (
+from dane_radius.core import der
+from dane_radius.core.reasons import ReasonCode, Refused
+from dane_radius.server.session_file import (
     MAX_SESSION_OCTETS,
     _read_leaf,
     _usual_leaf,
@@ -22,7 +22,7 @@ from dane_radius.session_file import (
     read_session_file,
     to_store,
 )
-from dane_radius.session_folder import remove_session, sweep_sessions
+from dane_radius.server.session_folder import remove_session, sweep_sessions
 from tests.conformance.world import build, ca, leaf
 from tests.harness.pki import Identity, authority, self_signed
 from tests.harness.tls_session import TLS_1_2, TLS_1_3, server_session

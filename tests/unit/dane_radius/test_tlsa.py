@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.certificate import parse_leaf
-from dane_radius.tlsa import MatchingType, TlsaRecord, association, first_match, matches, select, unusable_reason
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.tlsa import MatchingType, TlsaRecord, association, first_match, matches, select, unusable_reason
 from tests.harness.pki import authority, new_key
 
 CA = authority("Unit CA")

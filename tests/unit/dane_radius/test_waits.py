@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from dane_radius.answers import Secure, Unavailable
+from dane_radius.core.answers import Secure, Unavailable
 from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.domains import Domain, Full, WaitLimits
 from dane_radius.dns.lookups import Cause, Lookup, Lookups
-from dane_radius.hint import HintResult
-from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
+from dane_radius.server.hint import HintResult
+from dane_radius.server.waits import HintUnderWay, Wait, Waits, reserve_descriptors
 from tests.unit.dane_radius.script import WAIT, Clock, Script, until
 from tests.unit.dane_radius.test_cache import DOWN, GONE, GOOD, NAME
 

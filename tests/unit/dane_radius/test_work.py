@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dane_radius import tlsa, work
-from dane_radius.answers import Secure
-from dane_radius.certificate import parse_leaf
-from dane_radius.chain import _parse
-from dane_radius.decision import Decision, Prepared, conclude, prepare
-from dane_radius.reasons import ReasonCode
-from dane_radius.tlsa import TlsaRecord
-from dane_radius.work import TooMuchWork, Work
+from dane_radius.core import tlsa, work
+from dane_radius.core.answers import Secure
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.chain import _parse
+from dane_radius.core.decision import Decision, Prepared, conclude, prepare
+from dane_radius.core.reasons import ReasonCode
+from dane_radius.core.tlsa import TlsaRecord
+from dane_radius.core.work import TooMuchWork, Work
 from policy import RequestFacts, parse_policy
 from tests.harness.pki import Authority, Identity, authority, new_key
 
@@ -73,7 +73,7 @@ def test_an_honest_zone_is_far_from_every_limit() -> None:
     assert decide(DEVICE, ta(*four)).accepted
     assert decide(DEVICE, ta(published(constraints=50))).accepted
     spent = Work()
-    from dane_radius.chain import verify_paths
+    from dane_radius.core.chain import verify_paths
 
     verify_paths(parse_leaf(DEVICE.der), NAME, four, four, NOW, work=spent, enough=lambda path: True)
     assert (spent.signatures, spent.steps) == (1, 1)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.anchor_record import AnchorRecord, AnchorSource
+from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.tlsa import TlsaRecord
 from tests.harness.pki import authority, self_signed
 from trust_sync.addresses import refusal
 from trust_sync.certificate import CertificateProblem, CertificateRefused

@@ -16,9 +16,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.anchors import AnchorSource
-from dane_radius.config import LogConfig
-from dane_radius.log import open_log
+from dane_radius.core.anchor_record import AnchorSource
+from dane_radius.local.config import LogConfig
+from dane_radius.local.log import open_log
 from tests.harness.pki import Authority, authority
 from tests.harness.trust_sync import WebServer, anchor_json
 from trust_sync.certificate import parse_certificate

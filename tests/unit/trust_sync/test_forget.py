@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
-from dane_radius.config import LogConfig
-from dane_radius.log import open_log
+from dane_radius.local.config import LogConfig
+from dane_radius.local.log import open_log
 from trust_sync.config import RegistryConfig
 from trust_sync.flush import Flusher
 from trust_sync.forget import Forgetting

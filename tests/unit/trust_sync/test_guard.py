@@ -10,10 +10,10 @@ from typing import cast
 
 import pytest
 
-from dane_radius.answers import Absence, Answer, Secure, SecureAbsent, Unavailable
-from dane_radius.config import LogConfig
-from dane_radius.log import open_log
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.answers import Absence, Answer, Secure, SecureAbsent, Unavailable
+from dane_radius.core.tlsa import TlsaRecord
+from dane_radius.local.config import LogConfig
+from dane_radius.local.log import open_log
 from policy import parse_policy
 from tests.unit.trust_sync.nas import Nas
 from trust_sync.config import NasConfig, check

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dane_radius.der import DerError
+from dane_radius.core.der import DerError
 from tests.harness.process import run
 from trust_sync.certificate import parse_certificate
 from trust_sync.openssl_name import canonical_name, name_hash
@@ -129,7 +129,7 @@ def test_anything_else_is_an_error_of_its_own_kind(octets: bytes) -> None:
 def test_a_folder_of_many_gets_the_links_that_openssl_rehash_makes(tmp_path: Path) -> None:
     from datetime import UTC, datetime
 
-    from dane_radius.anchors import AnchorSource
+    from dane_radius.core.anchor_record import AnchorSource
     from tests.harness.pki import authority
     from trust_sync.store import AnchorStore
 

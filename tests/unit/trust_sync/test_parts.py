@@ -15,18 +15,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dane_radius.config import ConfigError
-from dane_radius.hint import Hinter, HintLimits, HintResult, claimed_name
-from dane_radius.limits import RateLimiter, RecentlySeen
+from dane_radius.local.config import ConfigError
+from dane_radius.local.rate_limits import RateLimiter, RecentlySeen
+from dane_radius.server.hint import Hinter, HintLimits, HintResult, claimed_name
 from policy import parse_policy
 from tests.harness.deploy import REPOSITORY
 from tests.harness.trust_sync import WebServer
 from tests.unit.trust_sync.nas import Nas
 from trust_sync.config import Config, NasConfig, check, read_secret
-from trust_sync.control import ControlError, ControlServer, ask
 from trust_sync.disconnect import Disconnector, NasDirectory
 from trust_sync.fetch import Fetcher, FetchFailed, FetchProblem, tls_context
 from trust_sync.radius import Result, build_request, identifications
@@ -158,106 +155,6 @@ def test_random_keys_do_not_fill_the_memory() -> None:
     assert len(recent) <= 100
     assert ("9999", 59.0) in recent
     assert ("9999", 61.0) not in recent
-
-
-# the control protocol
-
-
-async def _echo(request: dict[str, Any]) -> dict[str, Any]:
-    if request.get("op") == "crash":
-        raise RuntimeError("inner detail")
-    if request.get("op") != "echo":
-        raise ValueError("op is not known")
-    return {"said": request}
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.one_of(st.binary(max_size=200), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
-).map(lambda value: json.dumps(value).encode())))  # fmt: skip
-def test_whatever_is_sent_the_reply_is_an_object(line: bytes) -> None:
-    server = ControlServer("/nowhere", [], _echo)
-    reply = asyncio.run(server.answer(line))
-    assert reply["ok"] is False
-    assert isinstance(reply["error"], str)
-    json.dumps(reply)
-
-
-def test_an_internal_error_does_not_leak() -> None:
-    server = ControlServer("/nowhere", [], _echo)
-    reply = asyncio.run(server.answer(b'{"v": 1, "op": "crash"}'))
-    assert reply == {"ok": False, "error": "internal error: RuntimeError"}
-    assert asyncio.run(server.answer(b'{"v": 1, "op": "echo"}'))["ok"]
-    assert "version 2 found" in asyncio.run(server.answer(b'{"v": 2, "op": "echo"}'))["error"]
-    assert not asyncio.run(server.answer(b"[" * 10_000))["ok"]
-
-
-async def _talk(path: Path, octets: bytes) -> bytes:
-    """Send, and read until the other side has enough."""
-    reader, writer = await asyncio.open_unix_connection(path)
-    answer = b""
-    with contextlib.suppress(ConnectionError):
-        writer.write(octets)
-        await writer.drain()
-        answer = await reader.read()
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
-    return answer
-
-
-async def test_the_socket_serves_its_users_only(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "sync.sock"
-    server = ControlServer(str(path), [], _echo)
-    await server.start()
-    try:
-        assert path.stat().st_mode & 0o777 == 0o660
-        assert json.loads(await _talk(path, b'{"v": 1, "op": "echo"}\n'))["ok"]
-        # A line without an end is not waited for: it is cut off.
-        assert await _talk(path, b"x" * 100_000) == b""
-        # Somebody whom the mode lets in, but who is not on the list.
-        server._uids = {12345}
-        assert await _talk(path, b'{"v": 1, "op": "echo"}\n') == b""
-        with pytest.raises(OSError, match="another worker answers"):
-            await ControlServer(str(path), [], _echo).start()
-    finally:
-        await server.stop()
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("octets", [10, 20_000, 3_000_000])
-async def test_a_reply_of_any_size_is_read(tmp_path: Path, octets: int) -> None:
-    path = tmp_path / "sync.sock"
-
-    async def long_reply(request: dict[str, Any]) -> dict[str, Any]:
-        return {"text": "x" * octets, "asked": request["op"]}
-
-    server = ControlServer(str(path), [], long_reply)
-    await server.start()
-    try:
-        reply = await asyncio.to_thread(ask, str(path), "status")
-        assert (len(reply["text"]), reply["asked"]) == (octets, "status")
-    finally:
-        await server.stop()
-    with pytest.raises(ControlError, match="is the worker running"):
-        await asyncio.to_thread(ask, str(path), "status")
-
-
-async def test_a_reply_that_is_none_is_said_so(tmp_path: Path) -> None:
-    answers = [b"", b"garbage\n", b"[]\n", b'{"ok": false, "error": "no such op"}\n']
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(answers[0])
-        writer.close()
-        await writer.wait_closed()
-
-    path = tmp_path / "sync.sock"
-    async with await asyncio.start_unix_server(serve, path):
-        for message in ("without an answer", "not JSON", r"\[\]", "no such op"):
-            with pytest.raises(ControlError, match=message):
-                await asyncio.to_thread(ask, str(path), "status")
-            del answers[0]
 
 
 # hints

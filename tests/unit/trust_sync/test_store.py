@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.anchors import AnchorDirectory, AnchorSource
+from dane_radius.core.anchor_record import AnchorSource
+from dane_radius.local.anchor_directory import AnchorDirectory
 from tests.harness.pki import Authority, authority, new_key, self_signed
 from trust_sync.certificate import parse_certificate
 from trust_sync.store import AnchorStore, ShadowError, StoreError

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.anchors import AnchorRecord, AnchorSource
-from dane_radius.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.config import LogConfig
-from dane_radius.log import open_log
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.anchor_record import AnchorRecord, AnchorSource
+from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.tlsa import TlsaRecord
+from dane_radius.local.config import LogConfig
+from dane_radius.local.log import open_log
 from policy import Policy, parse_policy
 from tests.harness.pki import Authority, authority, self_signed
 from tests.harness.trust_sync import authority_path

@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from dane_radius.decision import Decision
-from dane_radius.log import LogFile, Logger, decision_line, log_decision, request_fields
-from dane_radius.metrics import Metrics
+from dane_radius.core.decision import Decision
+from dane_radius.local.log import LogFile, Logger
+from dane_radius.server.decision_log import decision_line, log_decision, request_fields
+from dane_radius.server.metrics import Metrics
 from policy import RequestFacts
 
 # What may wait for a log that does not take it (a full or hanging disk), before further lines are counted as lost.

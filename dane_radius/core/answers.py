@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from dane_radius.tlsa import TlsaRecord
+from dane_radius.core.tlsa import TlsaRecord
 
 
 class Absence(StrEnum):

@@ -2,70 +2,30 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import stat
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field
 
 from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.domains import WaitLimits
-from dane_radius.dns.resolver import DEFAULT_RETRANSMIT_SECONDS, LoopbackResolver, Resolver, TlsResolver
-from dane_radius.hint import HintLimits
+from dane_radius.local.config import (
+    ConfigError,
+    LogConfig,
+    ResolverConfig,
+    Section,
+    check_sections,
+    read_secret,
+    read_toml,
+)
+from dane_radius.server.hint import HintLimits
 
 DEFAULT_CONFIG = "/etc/dane-radius/dane-radius.toml"
 DEFAULT_STATE = "/var/lib/dane-radius"
 _MIN_CUI_KEY_OCTETS = 16
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used: one line per mistake, each naming file and key."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ResolverConfig(_Section):
-    """Where TLSA records are looked up. See `dane_radius.dns.resolver` for what makes a resolver trustworthy."""
-
-    address: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    transport: Literal["udp", "tls"] = "udp"
-    server_name: str | None = None
-    ca_file: str | None = None
-    timeout: Annotated[float, Field(gt=0, le=10)] = 1.5
-    retransmit: Annotated[float, Field(gt=0, le=5)] = DEFAULT_RETRANSMIT_SECONDS
-
-    @model_validator(mode="after")
-    def _reachable_safely(self) -> ResolverConfig:
-        try:
-            address = ipaddress.ip_address(self.address)
-        except ValueError as error:
-            raise ValueError(f"address {self.address!r}: an IP address is expected") from error
-        if self.transport == "tls":
-            if not self.server_name:
-                raise ValueError("server_name is expected with transport = 'tls'")
-        elif not address.is_loopback:
-            raise ValueError(
-                f"address {self.address}: plain DNS could be forged on the way; "
-                "a loopback address, or transport = 'tls', is expected"
-            )
-        return self
-
-    def build(self) -> Resolver:
-        """The resolver that this section describes."""
-        if self.transport == "tls":
-            return TlsResolver(
-                self.address, self.server_name or "", self.port or 853, ca_file=self.ca_file, timeout=self.timeout
-            )
-        return LoopbackResolver(self.address, self.port or 53, self.timeout, self.retransmit)
-
-
-class CacheConfig(_Section):
+class CacheConfig(Section):
     """Bounds of lookups and of the answers that are kept: see `CacheLimits` and `WaitLimits` in `dane_radius.dns`."""
 
     max_names: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
@@ -105,7 +65,7 @@ class CacheConfig(_Section):
         )
 
 
-class SessionConfig(_Section):
+class SessionConfig(Section):
     """The folder that FreeRADIUS's eap module writes TLS sessions to (`cache { persist_dir }`)."""
 
     directory: str = "/run/freeradius/dane-sessions"
@@ -115,15 +75,15 @@ class SessionConfig(_Section):
     max_age: Annotated[int, Field(ge=10, le=604_800)] = 120
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(Section):
     """Where Prometheus scrapes. `port` 0: no listener."""
 
     address: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9812
 
 
-class HintConfig(_Section):
-    """Where `trust_sync` takes hints about identities without an anchor; see `dane_radius.hint`. Off without a socket.
+class HintConfig(Section):
+    """Where `trust_sync` takes hints about identities without an anchor: see `server.hint`. Off without a socket.
 
     `wait`: seconds that the first packet of a conversation may wait for the anchor; 0: it never does.
     """
@@ -141,16 +101,7 @@ class HintConfig(_Section):
         return HintLimits(**self.model_dump(exclude={"socket", "wait_share"}))
 
 
-class LogConfig(_Section):
-    """One line per decision. `destination`: a file, `stderr`, or `none`."""
-
-    destination: str = "/var/log/freeradius/dane-radius.log"
-    format: Literal["json", "text"] = "json"
-    # Seconds between two writes: lines gather meanwhile, and cost less together.
-    interval: Annotated[float, Field(gt=0, le=10)] = 0.5
-
-
-class Config(_Section):
+class Config(Section):
     """Everything that the module can be told."""
 
     policy: str = "/etc/dane-radius/policy.yaml"
@@ -167,48 +118,17 @@ class Config(_Section):
 
 def load_config(path: str | Path) -> Config:
     """The configuration in a file. Raises ConfigError."""
-    try:
-        octets = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        data = tomllib.loads(octets.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: octet {error.start} is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    return check_config(data, str(path))
+    return check_config(read_toml(path), str(path))
 
 
 def check_config(data: dict[str, Any], source: str) -> Config:
     """A configuration from parsed TOML. Raises ConfigError with `source` as the file's name."""
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {_problem(item)}" for item in error.errors())) from error
-
-
-def _problem(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    return f"{key}: {error['input']!r} found; {message[:1].lower() + message[1:]}"
+    return check_sections(Config, data, source)
 
 
 def read_cui_key(path: str) -> bytes:
     """The secret that makes Chargeable-User-Identity values opaque. Raises ConfigError, also if anybody can read it."""
-    try:
-        mode = os.stat(path).st_mode
-        key = Path(path).read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"cui_key_file: {path}: {error.strerror}") from error
-    if mode & (stat.S_IRWXO):
-        raise ConfigError(
-            f"cui_key_file: {path}: mode {stat.S_IMODE(mode):04o} lets everybody read it; 0640 is expected"
-        )
+    key = read_secret(path, "cui_key_file")
     if len(key) < _MIN_CUI_KEY_OCTETS:
         raise ConfigError(f"cui_key_file: {path}: {len(key)} octets, at least {_MIN_CUI_KEY_OCTETS} expected")
     return key

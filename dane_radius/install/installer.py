@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dane_radius import server_limits
+from dane_radius.install import server_limits
 
 MANIFEST = ".dane-radius.json"
 _MANIFEST_VERSION = 1

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dane_radius import der
-from dane_radius.names import normalize
-from dane_radius.reasons import ReasonCode, Refused
+from dane_radius.core import der
+from dane_radius.core.names import normalize
+from dane_radius.core.reasons import ReasonCode, Refused
 
 # Two orders of magnitude above a device certificate; a session file cannot hold much more.
 MAX_CERTIFICATE_OCTETS = 192 * 1024

@@ -13,13 +13,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from dane_radius import __version__
-from dane_radius.decision import Decision
-from dane_radius.hint import HintResult
-from dane_radius.reasons import ReasonCode, Verdict
+from dane_radius.core.decision import Decision
+from dane_radius.core.reasons import ReasonCode, Verdict
+from dane_radius.server.hint import HintResult
 
 if TYPE_CHECKING:
     from dane_radius.dns.lookups import Lookups
-    from dane_radius.waits import Waits
+    from dane_radius.server.waits import Waits
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 

@@ -3,25 +3,23 @@
 Sent on the EAP identity, which anybody can claim. So a hint decides nothing, never raises, and costs little however
 many come: policy and what is known are looked at first, both in memory; a rate limit, in all and for one identity
 domain, comes before the socket. The socket is the event loop's; a request that waits for the outcome does so outside of
-FreeRADIUS's Python lock (see `dane_radius.waits`).
+FreeRADIUS's Python lock (see `dane_radius.server.waits`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dane_radius.limits import RateLimiter, RecentlySeen
-from dane_radius.names import identity_domain, normalize
-from dane_radius.reasons import Refused
+from dane_radius.core.names import identity_domain, normalize
+from dane_radius.core.reasons import Refused
+from dane_radius.local.control_socket import ControlError, ask_async
+from dane_radius.local.rate_limits import RateLimiter, RecentlySeen
 from policy import Policy
 
-VERSION = 1
-_MAX_REPLY_OCTETS = 64 * 1024
 # On top of the worker's own time: it answers `pending` when that is over.
 HINT_SLACK_SECONDS = 0.05
 
@@ -103,17 +101,12 @@ class Hinter:
                 return await self._send(name)
         except TimeoutError:
             return HintResult.PENDING
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError):
             return HintResult.UNAVAILABLE
 
     async def _send(self, name: str) -> HintResult:
-        request = {"v": VERSION, "op": "discover", "name": name, "wait": round(self.limits.wait, 3)}
-        reader, writer = await asyncio.open_unix_connection(self._path, limit=_MAX_REPLY_OCTETS)
         try:
-            writer.write(json.dumps(request).encode() + b"\n")
-            reply = json.loads(await reader.readline())
-        finally:
-            writer.close()
-        if not isinstance(reply, dict) or reply.get("ok") is not True:
+            reply = await ask_async(self._path, "discover", name=name, wait=round(self.limits.wait, 3))
+        except ControlError:
             return HintResult.UNAVAILABLE
         return HintResult(reply["state"])

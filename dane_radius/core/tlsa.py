@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from dane_radius import der
-from dane_radius.certificate import parse_leaf
-from dane_radius.reasons import Refused
+from dane_radius.core import der
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.reasons import Refused
 
 
 class Usage(IntEnum):

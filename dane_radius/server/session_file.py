@@ -13,8 +13,8 @@ import hashlib
 import os
 import re
 
-from dane_radius import der
-from dane_radius.reasons import ReasonCode, Refused
+from dane_radius.core import der
+from dane_radius.core.reasons import ReasonCode, Refused
 
 # An SSL_SESSION is a few hundred octets plus the leaf; OpenSSL's default limit for a whole chain is 100 KiB.
 MAX_SESSION_OCTETS = 256 * 1024

@@ -20,10 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from dane_radius.answers import Answer
+from dane_radius.core.answers import Answer
 from dane_radius.dns.domains import Domain, Full
 from dane_radius.dns.lookups import Cause, Lookup, Lookups
-from dane_radius.hint import HintResult
+from dane_radius.server.hint import HintResult
 
 # On top of the deadline of what is waited for, which ends the wait before this does.
 _SLACK_SECONDS = 0.25

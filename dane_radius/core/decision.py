@@ -15,14 +15,14 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dane_radius.anchors import Anchor, AnchorSource
-from dane_radius.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.certificate import Leaf, candidate_names, parse_leaf
-from dane_radius.chain import Path, verify_paths
-from dane_radius.names import identity_domain
-from dane_radius.reasons import ReasonCode, Refused, Verdict
-from dane_radius.tlsa import MatchingType, Selection, Selector, TlsaRecord, Usage, first_match, select
-from dane_radius.work import MAX_CANDIDATES, TooMuchWork, Work
+from dane_radius.core.anchor_record import Anchor, AnchorSource
+from dane_radius.core.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
+from dane_radius.core.certificate import Leaf, candidate_names, parse_leaf
+from dane_radius.core.chain import Path, verify_paths
+from dane_radius.core.names import identity_domain
+from dane_radius.core.reasons import ReasonCode, Refused, Verdict
+from dane_radius.core.tlsa import MatchingType, Selection, Selector, TlsaRecord, Usage, first_match, select
+from dane_radius.core.work import MAX_CANDIDATES, TooMuchWork, Work
 from policy import Attribute, Grant, Match, Policy, RequestFacts, Rule, grant_attributes
 
 # Anchors that came from the very records that they would have to confirm: with them, "a valid chain besides"
@@ -208,7 +208,7 @@ def conclude(
     """The decision, given what the DNS said.
 
     `anchors` are those held for the name's identity domain; `now` is aware. `out_of_time`: whether the decision has
-    taken all the time that it may; None for no limit but that on its work (see `dane_radius.work`).
+    taken all the time that it may; None for no limit but that on its work (see `dane_radius.core.work`).
     """
     found: _Found = {**prepared.found, "cached": cached}
     try:

@@ -16,9 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dane_radius.config import DEFAULT_CONFIG, ConfigError, load_config
-from dane_radius.decision import Decision
-from dane_radius.service import NotYet, Service
+from dane_radius.core.decision import Decision
+from dane_radius.local.config import ConfigError
+from dane_radius.server.config import DEFAULT_CONFIG, load_config
+from dane_radius.server.service import NotYet, Service
 from policy import PolicyError, RequestFacts
 from policy.matching import ssid_of
 

@@ -16,25 +16,27 @@ from functools import lru_cache
 from typing import Any
 
 from dane_radius import __version__
-from dane_radius.anchors import Anchor, AnchorDirectory
-from dane_radius.answers import Answer, Unavailable
-from dane_radius.certificate import parse_leaf
-from dane_radius.config import Config, ConfigError, read_cui_key
-from dane_radius.control import ControlServer
-from dane_radius.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse, returning
+from dane_radius.core.anchor_record import Anchor
+from dane_radius.core.answers import Answer, Unavailable
+from dane_radius.core.certificate import parse_leaf
+from dane_radius.core.decision import Decision, Prepared, conclude, needs_anchors, prepare, refuse, returning
+from dane_radius.core.names import normalize
+from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.dns.domains import Domain
 from dane_radius.dns.lookups import Cause, Lookup, Lookups
-from dane_radius.hint import HINT_SLACK_SECONDS, Hinter, HintResult, claimed_name
-from dane_radius.limits import RateLimiter
-from dane_radius.log import open_log
-from dane_radius.metrics import Metrics
-from dane_radius.metrics_server import MetricsServer
-from dane_radius.names import normalize
-from dane_radius.reasons import ReasonCode, Refused, Verdict
-from dane_radius.reporter import DecisionReporter
-from dane_radius.session_file import read_resumed, read_session_file, to_store
-from dane_radius.session_folder import make_session_directory, remove_session, sweep_sessions
-from dane_radius.waits import HintUnderWay, Wait, Waits, reserve_descriptors
+from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.local.config import ConfigError
+from dane_radius.local.control_socket import ControlServer
+from dane_radius.local.log import open_log
+from dane_radius.local.metrics_server import MetricsServer
+from dane_radius.local.rate_limits import RateLimiter
+from dane_radius.server.config import Config, read_cui_key
+from dane_radius.server.hint import HINT_SLACK_SECONDS, Hinter, HintResult, claimed_name
+from dane_radius.server.metrics import Metrics
+from dane_radius.server.reporter import DecisionReporter
+from dane_radius.server.session_file import read_resumed, read_session_file, to_store
+from dane_radius.server.session_folder import make_session_directory, remove_session, sweep_sessions
+from dane_radius.server.waits import HintUnderWay, Wait, Waits, reserve_descriptors
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
 _HOUSEKEEPING_SECONDS = 1.0
@@ -55,7 +57,7 @@ _prepare = lru_cache(maxsize=8192)(prepare)
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The DNS is being asked. `wait` says what to wait for: see `dane_radius.waits`."""
+    """The DNS is being asked. `wait` says what to wait for: see `dane_radius.server.waits`."""
 
     wait: str
 
@@ -136,13 +138,6 @@ class Service:
             except OSError as error:
                 raise ConfigError(f"metrics: {metrics.address} port {metrics.port}: {error.strerror}") from error
             self._scraped.start()
-        if self.config.control_socket:
-            self._control = ControlServer(self.config.control_socket, self._handle)
-            try:
-                self._control.start()
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise ConfigError(f"control_socket: {self.config.control_socket}: {reason}") from error
         if not self.config.session.resumption:
             # Whatever lies there is from a server that was killed: TLS secrets that nobody can use any more.
             self.metrics.sessions_swept.inc(sweep_sessions(self.config.session.directory, -1))
@@ -154,6 +149,13 @@ class Service:
             self.lookups.start()
         except OSError as error:
             raise ConfigError(f"resolver: no socket to ask {self.config.resolver.address}: {error.strerror}") from error
+        if self.config.control_socket:
+            self._control = ControlServer(self.config.control_socket, self._handle)
+            try:
+                self.lookups.run(self._control.start())
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise ConfigError(f"control_socket: {self.config.control_socket}: {reason}") from error
         self.reporter.start()
         self._housekeeper = threading.Thread(target=self._housekeep, name="housekeeping", daemon=True)
         self._housekeeper.start()
@@ -164,11 +166,11 @@ class Service:
         self._stop.set()
         if self._housekeeper is not None:
             self._housekeeper.join(timeout=5)
+        if self._control is not None:
+            self.lookups.run(self._control.stop())
         self.lookups.stop()
         self.waits.close()
         self.hint_waits.close()
-        if self._control is not None:
-            self._control.stop()
         if self._scraped is not None:
             self._scraped.stop()
         self.reporter.stop()
@@ -449,7 +451,7 @@ class Service:
             self.log.error("session folder", directory=directory, error=problem)
         self._session_error = problem
 
-    def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
         match request:
             case {"op": "flush", "name": str(name)}:
                 try:

@@ -18,10 +18,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from dane_radius.certificate import Leaf, candidate_names, parse_leaf
-from dane_radius.name_constraints import ConstraintError, check_name_constraints
-from dane_radius.reasons import Refused
-from dane_radius.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, Work
+from dane_radius.core.certificate import Leaf, candidate_names, parse_leaf
+from dane_radius.core.name_constraints import ConstraintError, check_name_constraints
+from dane_radius.core.reasons import Refused
+from dane_radius.core.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, Work
 
 # Longer chains than this exist in no device deployment; the search below is exponential in the worst case.
 MAX_PATH_CERTIFICATES = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dane_radius.reasons import ReasonCode, Refused
+from dane_radius.core.reasons import ReasonCode, Refused
 
 # RFC 1035 section 2.3.4: 255 octets on the wire, which are 253 in text without the trailing dot.
 MAX_NAME_OCTETS = 253

@@ -1,0 +1,1 @@
+"""Puts the module into a FreeRADIUS installation, and takes it out again."""

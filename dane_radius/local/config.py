@@ -1,0 +1,125 @@
+"""What the configuration files of our processes have in common: TOML, checked when it is loaded."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dane_radius.dns.resolver import DEFAULT_RETRANSMIT_SECONDS, LoopbackResolver, Resolver, TlsResolver
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: one line per mistake, each naming file and key."""
+
+
+class Section(BaseModel):
+    """A table of a configuration file: no unknown key, no value of another type, no change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ResolverConfig(Section):
+    """Where TLSA records are looked up. See `dane_radius.dns.resolver` for what makes a resolver trustworthy."""
+
+    address: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    transport: Literal["udp", "tls"] = "udp"
+    server_name: str | None = None
+    ca_file: str | None = None
+    timeout: Annotated[float, Field(gt=0, le=10)] = 1.5
+    retransmit: Annotated[float, Field(gt=0, le=5)] = DEFAULT_RETRANSMIT_SECONDS
+
+    @model_validator(mode="after")
+    def _reachable_safely(self) -> ResolverConfig:
+        try:
+            address = ipaddress.ip_address(self.address)
+        except ValueError as error:
+            raise ValueError(f"address {self.address!r}: an IP address is expected") from error
+        if self.transport == "tls":
+            if not self.server_name:
+                raise ValueError("server_name is expected with transport = 'tls'")
+        elif not address.is_loopback:
+            raise ValueError(
+                f"address {self.address}: plain DNS could be forged on the way; "
+                "a loopback address, or transport = 'tls', is expected"
+            )
+        return self
+
+    def build(self) -> Resolver:
+        """The resolver that this section describes."""
+        if self.transport == "tls":
+            return TlsResolver(
+                self.address, self.server_name or "", self.port or 853, ca_file=self.ca_file, timeout=self.timeout
+            )
+        return LoopbackResolver(self.address, self.port or 53, self.timeout, self.retransmit)
+
+
+class LogConfig(Section):
+    """One line per decision. `destination`: a file, `stderr`, or `none`."""
+
+    destination: str = "/var/log/freeradius/dane-radius.log"
+    format: Literal["json", "text"] = "json"
+    # Seconds between two writes: lines gather meanwhile, and cost less together.
+    interval: Annotated[float, Field(gt=0, le=10)] = 0.5
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The parsed content of a TOML file. Raises ConfigError that names the file and what is wrong."""
+    try:
+        octets = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return tomllib.loads(octets.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: octet {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def check_sections(model: type[Model], data: dict[str, Any], source: str) -> Model:
+    """`data` as `model`. Raises ConfigError with a line per mistake, each with `source` as the file's name."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{source}: {_problem(item)}" for item in error.errors())) from error
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if error["type"] == "missing":
+        return f"{key}: nothing found, this key is expected"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    # A secret that was put into the wrong kind of value must not end up in a log.
+    found = "" if "secret" in key else f"{error['input']!r} found; "
+    return f"{key}: {found}{message[:1].lower() + message[1:]}"
+
+
+def read_secret(path: str, what: str) -> bytes:
+    """A secret that stands alone in a file, without the white space around it. `what` is the setting that names it.
+
+    Raises ConfigError, also if anybody can read the file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        octets = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"{what}: {path}: {error.strerror}") from error
+    if mode & stat.S_IRWXO:
+        raise ConfigError(f"{what}: {path}: mode {stat.S_IMODE(mode):04o} lets everybody read it; 0640 is expected")
+    if not octets:
+        raise ConfigError(f"{what}: {path} is empty")
+    return octets
