@@ -1,25 +1,22 @@
-"""The RADIUS attributes that a grant turns into. Names are FreeRADIUS dictionary names, values their text form."""
+"""The RADIUS attributes of a grant. Names are those of FreeRADIUS's dictionary, values are text."""
 
 from __future__ import annotations
 
 from policy.matching import Grant
 
-# One reply attribute: name, FreeRADIUS assignment operator, value as text. A plain tuple: rlm_python3 takes no other.
+# One reply attribute: name, FreeRADIUS assignment operator, value as text. rlm_python3 accepts only plain tuples.
 Attribute = tuple[str, str, str]
 
 
-def grant_attributes(
-    grant: Grant, *, user_name: str, session_timeout: int, rule: str, cui: str | None
-) -> list[Attribute]:
-    """The reply for an accepted device.
+def grant_attributes(grant: Grant, *, user_name: str, rule: str, cui: str | None) -> tuple[Attribute, ...]:
+    """The reply for an accepted device, without its Session-Timeout.
 
-    `user_name` is the device's DNS name (RFC 2865 section 5.1: the NAS uses it in accounting). `session_timeout` is in
-    seconds and already bounded. `cui` is the Chargeable-User-Identity (RFC 4372), if the NAS asked for one.
+    `user_name` is the device's DNS name (RFC 2865 section 5.1: the NAS uses it in accounting). `cui` is the
+    Chargeable-User-Identity (RFC 4372), if the NAS asked for one.
     """
     attributes: list[Attribute] = [
         ("User-Name", ":=", user_name),
-        ("Session-Timeout", ":=", str(session_timeout)),
-        # RFC 3580 section 3.19: RADIUS-Request re-authenticates when the time is over, Default ends the session.
+        # RFC 3580 section 3.19: at the Session-Timeout, RADIUS-Request re-authenticates and Default ends the session.
         ("Termination-Action", ":=", "RADIUS-Request" if grant.reauthenticate else "Default"),
         ("Class", ":=", grant.class_ or f"rule={rule}"),
     ]
@@ -37,4 +34,4 @@ def grant_attributes(
         attributes.append(("Idle-Timeout", ":=", str(grant.idle_timeout)))
     if cui is not None:
         attributes.append(("Chargeable-User-Identity", ":=", cui))
-    return attributes
+    return tuple(attributes)

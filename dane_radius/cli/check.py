@@ -12,9 +12,10 @@ from rich.table import Table
 
 from dane_radius.cli.common import REFUSED, fail, parse_resolver, print_json, read_certificate, read_config
 from dane_radius.core.certificate import Leaf, parse_leaf
-from dane_radius.core.decision import Decision, Prepared, conclude, prepare, refuse
+from dane_radius.core.decision import Prepared, conclude, prepare
 from dane_radius.core.names import identity_domain
 from dane_radius.core.reasons import ReasonCode, Refused
+from dane_radius.core.ruling import Decision, Ruling, refuse
 from dane_radius.core.tlsa import TlsaRecord, Usage, association
 from dane_radius.local.anchor_directory import AnchorDirectory
 from dane_radius.server.config import Config
@@ -90,11 +91,11 @@ def check(
     try:
         leaf = parse_leaf(read_certificate(certificate))
     except Refused as refusal:
-        decision = refuse(refusal, policy)
+        decision = Decision(refuse(refusal, policy))
     else:
         decision = _decide(leaf, policy, request, config, anchors, resolver, now)
     if as_json:
-        print_json({**decision.to_json(), "publish": _to_publish(decision, leaf, policy)})
+        print_json({**decision.to_json(), "publish": _to_publish(decision.ruling, leaf, policy)})
     else:
         _explain(decision, leaf, policy, now)
     sys.exit(0 if decision.accepted else REFUSED)
@@ -119,24 +120,24 @@ def _decide(
 ) -> Decision:
     prepared = prepare(leaf, policy, request)
     if not isinstance(prepared, Prepared):
-        return prepared
+        return Decision(prepared)
     source = parse_resolver(resolver) if resolver else config.resolver.build()
     directory = AnchorDirectory(anchors or config.anchors)
     directory.refresh()
     return conclude(prepared, source.lookup(prepared.name), directory.for_name(prepared.name), now)
 
 
-def _to_publish(decision: Decision, leaf: Leaf | None, policy: Policy) -> str | None:
+def _to_publish(ruling: Ruling, leaf: Leaf | None, policy: Policy) -> str | None:
     """The one record that would let this certificate in, where a record is what is missing.
 
     For the device's own key; where the rule requires a PKIX chain besides, of usage 1, which needs that chain, too.
     """
-    if leaf is None or decision.name is None or decision.reason not in _PUBLISHING_HELPS:
+    if leaf is None or ruling.name is None or ruling.reason not in _PUBLISHING_HELPS:
         return None
-    rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
+    rule = next((rule for rule in policy.rules if rule.name == ruling.rule), None)
     usage = Usage.DANE_EE if rule is None or rule.require.allows(Usage.DANE_EE) else Usage.PKIX_EE
     record = TlsaRecord(usage, 1, 1, association(leaf.der, leaf.spki, 1, 1))
-    return f"{decision.name}. IN TLSA {record}"
+    return f"{ruling.name}. IN TLSA {record}"
 
 
 def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetime) -> None:
@@ -148,17 +149,18 @@ def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetim
     def row(what: str, text: str) -> None:
         table.add_row(what, escape(text))
 
-    evidence = decision.evidence
+    ruling = decision.ruling
+    evidence = ruling.evidence
     if leaf is not None:
         row("certificate", f"SHA-256 {leaf.fingerprint}")
         row("valid", f"{leaf.not_before:%Y-%m-%d %H:%M}Z to {leaf.not_after:%Y-%m-%d %H:%M}Z")
         if not leaf.not_before <= now <= leaf.not_after:
             row("", "OpenSSL refuses it for its dates in the handshake, before any decision")
-    if decision.name:
-        row("identity", f"{decision.name}  (domain {identity_domain(decision.name)})")
-    row("rule", decision.rule or "none")
+    if ruling.name:
+        row("identity", f"{ruling.name}  (domain {identity_domain(ruling.name)})")
+    row("rule", ruling.rule or "none")
     if evidence.dns:
-        row("DNS", evidence.dns + (f", usable for {evidence.ttl} s" if evidence.ttl is not None else ""))
+        row("DNS", evidence.dns + (f", usable for {decision.ttl} s" if decision.ttl is not None else ""))
     for text in evidence.records:
         aside = next((why for short, why in evidence.set_aside if short == text), None)
         mark = "matches" if text == evidence.matched else f"set aside: {aside}" if aside else "no match"
@@ -173,10 +175,10 @@ def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetim
     for attribute in decision.attributes:
         row("reply", " ".join(attribute))
     console.print(table)
-    publish = _to_publish(decision, leaf, policy)
+    publish = _to_publish(decision.ruling, leaf, policy)
     if publish:
         console.print(f"\nThis record would vouch for the certificate:\n  {escape(publish)}")
     colour = "green" if decision.accepted else "red"
-    suffix = "  (monitored: it would have been a reject)" if decision.monitored else ""
-    console.print(f"\n[bold {colour}]{decision.verdict.value}[/]  {decision.reason.value}{suffix}")
-    console.print(escape(decision.detail))
+    suffix = "  (monitored: it would have been a reject)" if ruling.monitored else ""
+    console.print(f"\n[bold {colour}]{ruling.verdict.value}[/]  {ruling.reason.value}{suffix}")
+    console.print(escape(ruling.detail))

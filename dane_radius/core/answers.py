@@ -31,9 +31,7 @@ class Secure(NamedTuple):
 
     def aged(self, ttl: int) -> Secure:
         """The same answer, with what is left of its TTL."""
-        records, _, malformed, canonical_name, stale = self
-        # Without the constructor, which is a function of its own: this is done for every device.
-        return tuple.__new__(Secure, (records, ttl, malformed, canonical_name, stale))
+        return Secure(self.records, ttl, self.malformed, self.canonical_name, self.stale)
 
 
 class SecureAbsent(NamedTuple):

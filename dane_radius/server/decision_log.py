@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dane_radius.core.decision import Decision, Evidence
+from dane_radius.core.ruling import Decision
 from dane_radius.local.log import Logger, iso_time, to_json
 from policy import RequestFacts
 
 # A stranger chooses much of what a refusal says, and how many refusals there are.
 MAX_LINE_OCTETS = 4096
-# What differs between two visits of a device: in the evidence, "ttl" and "cached" behind it.
-_TTL = Evidence._fields.index("ttl")
-_ATTRIBUTES = Decision._fields.index("attributes")
 
 
 def request_fields(request: RequestFacts, outer_identity: str | None) -> dict[str, str | None]:
@@ -34,63 +31,57 @@ def decision_fields(
 
     `request` holds what the NAS said (station, network), so that a line can be found from either end.
     """
-    fields = _outcome(decision)
+    ruling = decision.ruling
+    fields: dict[str, Any] = {
+        "verdict": ruling.verdict.value,
+        "reason": ruling.reason.value,
+        "name": ruling.name,
+        "rule": ruling.rule,
+        "detail": ruling.detail,
+    }
+    if ruling.monitored:
+        fields["monitored"] = True
+    fields["evidence"] = {**ruling.evidence.to_json(), **decision.circumstances()}
     for key, value in request.items():
         if value:
             fields[key] = value
-    fields["evidence"] = decision.evidence.to_json()
     fields["milliseconds"] = round(seconds * 1000, 3)
     fields["timestamp"] = iso_time(at)
     return fields
 
 
-def _outcome(decision: Decision) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "verdict": decision.verdict.value,
-        "reason": decision.reason.value,
-        "name": decision.name,
-        "rule": decision.rule,
-        "detail": decision.detail,
-    }
-    if decision.monitored:
-        fields["monitored"] = True
-    return fields
-
-
 def level_of(decision: Decision) -> str:
     """The level of a decision's line: what let somebody in as it should is no warning."""
-    return "info" if decision.accepted and not decision.monitored else "warning"
+    return "info" if decision.accepted and not decision.ruling.monitored else "warning"
 
 
 def decision_line(decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]) -> str:
-    """The line as `open_log`'s JSON renderer writes it, without the way through it: this is done for every device.
+    """The line that `log_decision` has `open_log`'s JSON renderer write, of at most MAX_LINE_OCTETS.
 
-    A device that comes back has most of its line in common with the last one. What is refused may hold anything, and is
-    not worth keeping.
+    It is the ruling's JSON, which a device that comes back has in common with its last line, and what is new.
     """
-    if not decision.accepted or decision.monitored:
-        fields = decision_fields(decision, at=at, seconds=seconds, request=request)
-        fields["event"], fields["level"] = "decision", level_of(decision)
-        return _bounded(fields)
-    evidence = decision.evidence
-    members = (
-        _evidence_members(0, evidence[:_TTL]),
-        f'"ttl":{evidence.ttl}' if evidence.ttl is not None else "",
-        '"cached":true' if evidence.cached else "",
-        _evidence_members(_TTL + 2, evidence[_TTL + 2 :]),
+    outcome, evidence = decision.ruling.json_members
+    circumstances = to_json(decision.circumstances())[1:-1]
+    line = (
+        f'{{{outcome},"evidence":{{{evidence}{"," if evidence and circumstances else ""}{circumstances}}}'
+        f'{_request_members(tuple(request.items()))},"milliseconds":{round(seconds * 1000, 3)!r},'
+        f'"timestamp":"{iso_time(at)}","event":"decision","level":"{level_of(decision)}"}}'
     )
-    return (
-        f'{{{_outcome_members(decision[:_ATTRIBUTES])}{_request_members(tuple(request.items()))},"evidence":{{'
-        f'{",".join(filter(None, members))}}},"milliseconds":{round(seconds * 1000, 3)!r},"timestamp":"{iso_time(at)}",'
-        f'"event":"decision","level":"{level_of(decision)}"}}'
-    )
-
-
-def _bounded(fields: dict[str, Any]) -> str:
-    """The line, of at most MAX_LINE_OCTETS: what is longest is cut first, and the line says so."""
-    line = to_json(fields)
     if len(line) <= MAX_LINE_OCTETS:
         return line
+    fields = decision_fields(decision, at=at, seconds=seconds, request=request)
+    return _shortened({**fields, "event": "decision", "level": level_of(decision)})
+
+
+@lru_cache(maxsize=2048)
+def _request_members(request: tuple[tuple[str, str | None], ...]) -> str:
+    members = to_json({key: value for key, value in request if value})[1:-1]
+    return f",{members}" if members else ""
+
+
+def _shortened(fields: dict[str, Any]) -> str:
+    """The line, of at most MAX_LINE_OCTETS: what is longest is cut first, and the line says so."""
+    line = ""
     for length in (256, 64, 16):
         line = to_json({**_cut(fields, length), "cut": True, "timestamp": fields["timestamp"]})
         if len(line) <= MAX_LINE_OCTETS:
@@ -107,29 +98,6 @@ def _cut(value: Any, length: int) -> Any:
     if isinstance(value, list | tuple):
         return [_cut(part, length) for part in value[: length // 4]]
     return value
-
-
-def _members(fields: dict[str, Any]) -> str:
-    """What stands between the braces of a JSON object."""
-    return to_json(fields)[1:-1]
-
-
-@lru_cache(maxsize=2048)
-def _outcome_members(outcome: tuple[Any, ...]) -> str:
-    return _members(_outcome(Decision._make((*outcome, (), Evidence()))))
-
-
-@lru_cache(maxsize=2048)
-def _request_members(request: tuple[tuple[str, str | None], ...]) -> str:
-    members = _members({key: value for key, value in request if value})
-    return f",{members}" if members else ""
-
-
-@lru_cache(maxsize=4096)
-def _evidence_members(first: int, values: tuple[Any, ...]) -> str:
-    """Of the evidence from field number `first` on."""
-    names = Evidence._fields[first : first + len(values)]
-    return _members(Evidence(**dict(zip(names, values, strict=True))).to_json())
 
 
 def log_decision(

@@ -13,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from dane_radius import __version__
-from dane_radius.core.decision import Decision
 from dane_radius.core.reasons import ReasonCode, Verdict
+from dane_radius.core.ruling import Decision
 from dane_radius.server.hint import HintResult
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Metrics:
 
     def count(self, decision: Decision, seconds: float) -> None:
         """Note one decision."""
-        self._decisions[decision.reason, decision.monitored].inc()
+        self._decisions[decision.ruling.reason, decision.ruling.monitored].inc()
         self._seconds.observe(seconds)
 
     def watch(self, lookups: Lookups, waits: Waits[Any]) -> None:

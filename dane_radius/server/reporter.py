@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from dane_radius.core.decision import Decision
+from dane_radius.core.ruling import Decision
 from dane_radius.local.log import LogFile, Logger
 from dane_radius.server.decision_log import decision_line, log_decision, request_fields
 from dane_radius.server.metrics import Metrics

@@ -16,10 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dane_radius.core.decision import Decision
+from dane_radius.core.ruling import Decision
 from dane_radius.local.config import ConfigError
+from dane_radius.server.authentication import Authentication, NotYet
 from dane_radius.server.config import DEFAULT_CONFIG, load_config
-from dane_radius.server.service import NotYet, Service
+from dane_radius.server.service import Service
 from policy import PolicyError, RequestFacts
 from policy.matching import ssid_of
 
@@ -124,11 +125,11 @@ def authorize(lists: Any) -> int | tuple[int, Update]:
             return RLM_MODULE_NOOP
         wait = _pairs(lists, "config").get(_WAIT)
         if wait is not None:
-            service.identity_again(wait)
+            service.early_work.go_on(wait)
             return RLM_MODULE_NOOP
         pairs = _pairs(lists, "request")
         identity = pairs.get("User-Name")
-        not_yet = service.identity(identity, request_facts(pairs)) if identity else None
+        not_yet = service.early_work.begin(identity, request_facts(pairs)) if identity else None
         if not_yet is not None:
             return RLM_MODULE_UPDATED, {"config": ((_WAIT, ":=", not_yet.wait),)}
     except Exception:
@@ -147,7 +148,7 @@ def post_auth(lists: Any) -> int | tuple[int, Update]:
         service = _service
         path = _pairs(lists, "session-state").get("TLS-Cache-Filename")
         if service is not None and path:
-            not_yet = service.look_ahead(path, request_facts(_pairs(lists, "request")))
+            not_yet = service.authenticator.look_ahead(path, request_facts(_pairs(lists, "request")))
             if not_yet is not None:
                 return RLM_MODULE_UPDATED, {"session-state": ((_EARLY_WAIT, ":=", not_yet.wait),)}
     except Exception:
@@ -171,19 +172,24 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
         session = pairs.get("TLS-Cache-Filename", "")
         control = _pairs(lists, "config")
         wait = control.get(_WAIT)
+        outcome: Decision | NotYet
         if wait is not None:
-            outcome: Decision | NotYet = service.resume(wait)
+            authentication, outcome = service.resume(wait)
         else:
-            outcome = service.check(
-                session,
-                request_facts(pairs),
-                pairs.get("User-Name"),
-                pairs.get("Cached-Session-Policy"),
-                control.get(_EARLY_WAIT),
+            authentication = Authentication(
+                session, request_facts(pairs), pairs.get("User-Name"), pairs.get("Cached-Session-Policy")
             )
+            outcome = service.check(authentication, control.get(_EARLY_WAIT))
         if isinstance(outcome, NotYet):
             return RLM_MODULE_NOOP, {"config": ((_WAIT, ":=", outcome.wait),)}
-        return to_result(outcome, service.to_store(outcome, session))
+        try:
+            result = to_result(outcome, service.to_keep(outcome, session))
+        except Exception as error:
+            outcome = service.failed(error)
+            result = to_result(outcome)
+        # Last: what is logged is what the server is told.
+        service.report(authentication, outcome)
+        return result
     except Exception:
         _radlog(_L_ERR, traceback.format_exc())
         return RLM_MODULE_REJECT
@@ -223,7 +229,7 @@ def _facts(
 def to_result(decision: Decision, stored: str | None = None) -> int | tuple[int, Update]:
     """A decision as rlm_python3 wants it. `stored`: what an accepted session keeps for its resumption."""
     if not decision.accepted:
-        summary = f"{decision.reason.value}: {decision.detail}"
+        summary = f"{decision.ruling.reason.value}: {decision.ruling.detail}"
         return RLM_MODULE_REJECT, {"request": (("Module-Failure-Message", "+=", _attribute_text(summary)),)}
     reply = decision.attributes
     if stored:

@@ -93,10 +93,10 @@ def test_the_table_is_large_and_each_row_is_its_own() -> None:
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_decision(case: Case) -> None:
     decision = decide(case)
-    assert decision.reason == ReasonCode(case.expect), decision.detail
+    assert decision.ruling.reason == ReasonCode(case.expect), decision.ruling.detail
     assert decision.accepted is (case.expect == "dane_match")
     assert bool(decision.attributes) is decision.accepted
-    assert (decision.evidence.matched is not None) is decision.accepted
+    assert (decision.ruling.evidence.matched is not None) is decision.accepted
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
@@ -107,7 +107,7 @@ def test_openssl_agrees_or_the_difference_is_explained(case: Case) -> None:
         return
     theirs, ours = openssl(case), decide(case)
     assert (theirs.accepted != ours.accepted) is (case.openssl is not None), (
-        f"OpenSSL: {theirs}; ours: {ours.reason} {ours.detail} {ours.evidence.chain_failures}"
+        f"OpenSSL: {theirs}; ours: {ours.ruling.reason} {ours.ruling.detail} {ours.ruling.evidence.chain_failures}"
     )
 
 

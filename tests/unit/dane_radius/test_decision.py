@@ -15,18 +15,9 @@ from hypothesis import strategies as st
 
 from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.core.certificate import Leaf, parse_leaf
-from dane_radius.core.decision import (
-    Decision,
-    Evidence,
-    Prepared,
-    chargeable_user_identity,
-    conclude,
-    prepare,
-    refuse,
-    returning,
-    session_timeout,
-)
+from dane_radius.core.decision import Prepared, chargeable_user_identity, conclude, prepare, rule_by_answer
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
+from dane_radius.core.ruling import Decision, Evidence, Ruling, refuse, session_terms
 from dane_radius.core.tlsa import TlsaRecord
 from policy import Grant, Policy, RequestFacts, parse_policy
 from tests.conformance.world import NAME, NOW, anchor, build, ca, leaf
@@ -68,14 +59,14 @@ def vouched(identity: Identity = DEVICE, ttl: int = 3600) -> Secure:
 def test_accept_says_who_why_and_what() -> None:
     decision = decided(vouched())
     assert decision.accepted
-    assert (decision.verdict, decision.reason) == (Verdict.ACCEPT, ReasonCode.DANE_MATCH)
-    assert (decision.name, decision.rule, decision.monitored) == (NAME, "cameras", False)
+    assert (decision.ruling.verdict, decision.ruling.reason) == (Verdict.ACCEPT, ReasonCode.DANE_MATCH)
+    assert (decision.ruling.name, decision.ruling.rule, decision.ruling.monitored) == (NAME, "cameras", False)
     found = {name: value for name, _, value in decision.attributes}
     assert found["User-Name"] == NAME
     assert found["Tunnel-Private-Group-Id:0"] == "7"
-    assert decision.evidence.ttl == 3600
-    assert decision.evidence.dns == "secure"
-    assert decision.evidence.matched == DEVICE.tlsa(3, 1, 1).short
+    assert decision.ttl == 3600
+    assert decision.ruling.evidence.dns == "secure"
+    assert decision.ruling.evidence.matched == DEVICE.tlsa(3, 1, 1).short
     assert json.loads(json.dumps(decision.to_json()))["reason"] == "dane_match"
 
 
@@ -94,14 +85,14 @@ def test_accept_says_who_why_and_what() -> None:
 )
 def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: ReasonCode, dns: str) -> None:
     decision = decided(answer)
-    assert (decision.verdict, decision.reason) == (Verdict.REJECT, code)
+    assert (decision.ruling.verdict, decision.ruling.reason) == (Verdict.REJECT, code)
     assert decision.attributes == ()
-    assert decision.evidence.dns == dns
-    assert decision.evidence.matched is None
+    assert decision.ruling.evidence.dns == dns
+    assert decision.ruling.evidence.matched is None
     # Where it is only watched, the same thing is let in, says so, and is bounded.
     watched = decided(answer, device("a1.watched._device.example.net"))
-    assert watched.reason is code
-    assert (watched.verdict, watched.monitored) == (Verdict.ACCEPT, True)
+    assert watched.ruling.reason is code
+    assert (watched.ruling.verdict, watched.ruling.monitored) == (Verdict.ACCEPT, True)
     found = {name: value for name, _, value in watched.attributes}
     assert found["Session-Timeout"] == "60"
     assert found["Tunnel-Private-Group-Id:0"] == "8"
@@ -109,32 +100,27 @@ def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: Re
 
 @given(st.integers(0, 90_000), st.booleans(), st.integers(0, 40 * 86_400))
 def test_a_device_that_comes_back_gets_what_it_would_get_anew(ttl: int, cached: bool, later: int) -> None:
-    """What is remembered of an accept saves work, and changes nothing."""
+    """What is remembered of a ruling saves work, and changes nothing."""
     now = NOW + timedelta(seconds=later)
     answer, key = vouched(), b"k" * 32
     known, fresh = (prepare(LEAF, POLICY, RequestFacts(ssid="iot", wants_cui=True)) for _ in range(2))
     assert isinstance(known, Prepared)
     assert isinstance(fresh, Prepared)
-    conclude(known, answer, [], NOW, cui_key=key)
-    assert known.known is not None
-    again = returning(known, answer.aged(ttl), now.timestamp(), cached=cached, cui_key=key)
-    assert again is not None
+    first = conclude(known, answer, [], NOW, cui_key=key)
+    again = conclude(known, answer.aged(ttl), [], now, cached=cached, cui_key=key)
+    assert again.ruling is first.ruling
     assert again == conclude(fresh, answer.aged(ttl), [], now, cached=cached, cui_key=key)
-    assert (type(again), type(again.evidence)) == (Decision, Evidence)
+    assert (again.ttl, again.cached) == (ttl, cached)
 
 
-def test_a_device_that_comes_back_is_decided_upon_anew() -> None:
+def test_whatever_differs_is_ruled_on_anew() -> None:
     prepared = prepare_anew()
     answer = vouched(ttl=3600)
     first = conclude(prepared, answer, [], NOW)
-    again = returning(prepared, answer.aged(20), NOW.timestamp(), cached=True)
-    fresh = conclude(prepare_anew(), vouched(ttl=20), [], NOW, cached=True)
-    assert first.accepted
-    assert again is not None
-    assert again == fresh
-    assert (again.evidence.ttl, again.evidence.cached) == (20, True)
+    again = conclude(prepared, answer.aged(20), [], NOW, cached=True)
+    assert (first.accepted, again.accepted) == (True, True)
+    assert {a: v for a, _, v in first.attributes}["Session-Timeout"] == "28800"
     assert {a: v for a, _, v in again.attributes}["Session-Timeout"] == "240"
-    # Every other answer is looked at: other records, equal ones of a later answer, a stale one, none.
     other = DEVICE.tlsa(3, 0, 2)
     for changed, code in (
         (Secure((other._replace(data=bytes(64)),), 3600), ReasonCode.TLSA_MISMATCH),
@@ -142,29 +128,37 @@ def test_a_device_that_comes_back_is_decided_upon_anew() -> None:
         (SecureAbsent(Absence.NODATA, 5), ReasonCode.TLSA_ABSENT),
         (Insecure("unsigned"), ReasonCode.DNS_INSECURE),
     ):
-        assert returning(prepared, changed, NOW.timestamp()) is None
-        assert conclude(prepared, changed, [], NOW).reason is code
-    stale = Secure(answer.records, 0, stale=True)
-    assert returning(prepared, stale, NOW.timestamp()) is None
-    assert conclude(prepared, stale, [], NOW).evidence.dns == "secure, stale"
-    assert returning(prepared, vouched(), NOW.timestamp()) is None
-    assert conclude(prepared, vouched(), [], NOW).accepted
+        refused = conclude(prepared, changed, [], NOW)
+        assert (refused.accepted, refused.ruling.reason) == (False, code)
+        assert "Session-Timeout" not in {name for name, _, _ in refused.attributes}
+    stale = conclude(prepared, Secure(answer.records, 0, stale=True), [], NOW)
+    assert stale.ruling.evidence.dns == "secure, stale"
+    assert {a: v for a, _, v in stale.attributes}["Session-Timeout"] == "60"
+    elsewhere = conclude(prepared, Secure(answer.records, 3600, (), "keys.example.org"), [], NOW)
+    assert elsewhere.ruling.evidence.dns == "secure, CNAME to keys.example.org"
 
 
-def test_only_an_accept_by_the_devices_own_record_is_remembered() -> None:
-    for answer in (
-        Secure((DEVICE.tlsa(2, 0, 1),), 3600),
-        Secure((DEVICE.tlsa()._replace(data=bytes(32)),), 3600),
-        Secure((DEVICE.tlsa(),), 0, stale=True),
-        SecureAbsent(Absence.NXDOMAIN, 5),
-    ):
-        prepared = prepare_anew()
-        conclude(prepared, answer, [], NOW)
-        assert returning(prepared, answer, NOW.timestamp()) is None
-    # Another key for the Chargeable-User-Identity gives another reply.
-    prepared, answer = prepare_anew(), vouched()
-    conclude(prepared, answer, [], NOW, cui_key=b"k" * 32)
-    assert returning(prepared, answer, NOW.timestamp()) is None
+def test_another_key_gives_another_handle() -> None:
+    prepared = prepare(LEAF, POLICY, RequestFacts(ssid="iot", wants_cui=True))
+    assert isinstance(prepared, Prepared)
+    handles = set()
+    for key in (b"k" * 32, b"l" * 32, None, b"k" * 32):
+        decision = conclude(prepared, vouched(), [], NOW, cui_key=key)
+        handles.add({name: value for name, _, value in decision.attributes}.get("Chargeable-User-Identity"))
+    assert len(handles) == 3
+    assert None in handles
+
+
+def test_a_ruling_by_a_path_is_made_anew_each_time() -> None:
+    """It depends on anchors and on the clock, so nothing of it is remembered."""
+    prepared = prepare_anew()
+    answer = Secure((PLAIN["root"].tlsa(2, 0, 1),), 3600)
+    assert rule_by_answer(prepared, answer) is None
+    held = [anchor(PLAIN["root"])]
+    assert conclude(prepared, answer, held, NOW).accepted
+    assert conclude(prepared, answer, [], NOW).ruling.reason is ReasonCode.CHAIN_INVALID
+    assert conclude(prepared, answer, held, NOW + timedelta(days=1000)).ruling.reason is ReasonCode.CHAIN_INVALID
+    assert conclude(prepared, answer, held, NOW).accepted
 
 
 def prepare_anew() -> Prepared:
@@ -176,13 +170,13 @@ def prepare_anew() -> Prepared:
 def test_malformed_records_are_evidence() -> None:
     decision = decided(Secure((DEVICE.tlsa(), TlsaRecord(9, 1, 1, b"\1" * 32)), 60, ("TLSA data of 2 octets",)))
     assert decision.accepted
-    assert ("(malformed)", "TLSA data of 2 octets") in decision.evidence.set_aside
-    assert any("unknown usage 9" in why for _, why in decision.evidence.set_aside)
+    assert ("(malformed)", "TLSA data of 2 octets") in decision.ruling.evidence.set_aside
+    assert any("unknown usage 9" in why for _, why in decision.ruling.evidence.set_aside)
 
 
 def test_cname_and_staleness_are_evidence() -> None:
     decision = decided(Secure((DEVICE.tlsa(),), 0, (), "keys.example.org", stale=True))
-    assert decision.evidence.dns == "secure, stale, CNAME to keys.example.org"
+    assert decision.ruling.evidence.dns == "secure, stale, CNAME to keys.example.org"
     # What is stale has no time left: the shortest session that policy knows.
     assert ("Session-Timeout", "60") in {(name, value) for name, _, value in decision.attributes}
 
@@ -208,12 +202,12 @@ def test_cname_and_staleness_are_evidence() -> None:
     ],
 )
 def test_rejects_that_need_no_dns(names: tuple[str, ...], code: ReasonCode) -> None:
-    decision = prepare(device(*names), POLICY, HERE)
-    assert isinstance(decision, Decision)
-    assert (decision.verdict, decision.reason) == (Verdict.REJECT, code)
-    assert decision.attributes == ()
+    ruling = prepare(device(*names), POLICY, HERE)
+    assert isinstance(ruling, Ruling)
+    assert (ruling.verdict, ruling.reason) == (Verdict.REJECT, code)
+    assert ruling.attributes == ()
     watched = prepare(device(*names), MONITOR, HERE)
-    assert isinstance(watched, Decision)
+    assert isinstance(watched, Ruling)
     assert (watched.verdict, watched.reason, watched.monitored) == (Verdict.ACCEPT, code, True)
 
 
@@ -221,12 +215,12 @@ def test_the_one_name_that_policy_selects() -> None:
     prepared = prepare(device("a1.example.org", NAME, "A1.Camera._Device.Example.Net."), POLICY, HERE)
     assert isinstance(prepared, Prepared)
     assert prepared.name == NAME
-    assert prepared.found["names"] == ("a1.example.org", NAME)
+    assert prepared.evidence.names == ("a1.example.org", NAME)
 
 
 def test_an_internal_error_is_never_watched_only() -> None:
-    decision = refuse(Refused(ReasonCode.INTERNAL_ERROR, "x"), MONITOR)
-    assert (decision.verdict, decision.monitored) == (Verdict.REJECT, False)
+    ruling = refuse(Refused(ReasonCode.INTERNAL_ERROR, "x"), MONITOR)
+    assert (ruling.verdict, ruling.monitored) == (Verdict.REJECT, False)
 
 
 # --- grants ----------------------------------------------------------------------------------------------------------
@@ -237,7 +231,7 @@ def test_quarantine() -> None:
     decision = decided(vouched(quarantined), parse_leaf(quarantined.der))
     found = {name: value for name, _, value in decision.attributes}
     assert decision.accepted
-    assert decision.evidence.standing == "quarantined"
+    assert decision.ruling.evidence.standing == "quarantined"
     assert (found["Tunnel-Private-Group-Id:0"], found["Session-Timeout"]) == ("666", "60")
     # Quarantine is for known devices: whoever the DNS does not vouch for stays outside.
     assert not decided(vouched(), parse_leaf(quarantined.der)).accepted
@@ -262,11 +256,8 @@ def test_quarantine() -> None:
     ],
 )
 def test_session_timeout(grant: int, ttl: int, left: float, expected: int) -> None:
-    now = LEAF.not_after - timedelta(seconds=left)
-    assert (
-        session_timeout(Grant(session_timeout=grant), Policy((), ttl_factor=12, minimum_session=60), ttl, LEAF, now)
-        == expected
-    )
+    terms = session_terms(Grant(session_timeout=grant), Policy((), ttl_factor=12, minimum_session=60), LEAF)
+    assert terms.seconds(ttl, LEAF.not_after.timestamp() - left) == expected
 
 
 @given(
@@ -279,7 +270,8 @@ def test_session_timeout(grant: int, ttl: int, left: float, expected: int) -> No
 @settings(deadline=None)
 def test_session_timeout_bounds(grant: int, ttl: int, left: float, factor: int, minimum: int) -> None:
     policy = Policy((), ttl_factor=factor, minimum_session=minimum)
-    seconds = session_timeout(Grant(session_timeout=grant), policy, ttl, LEAF, LEAF.not_after - timedelta(seconds=left))
+    terms = session_terms(Grant(session_timeout=grant), policy, LEAF)
+    seconds = terms.seconds(ttl, terms.certificate_end - left)
     assert type(seconds) is int
     assert 1 <= seconds <= min(grant, max(ttl * factor, minimum))
     if left >= 1:
@@ -308,12 +300,12 @@ def test_evidence_shows_the_chain_or_why_there_is_none() -> None:
     assert isinstance(prepared, Prepared)
     answer = Secure((PLAIN["root"].tlsa(2, 0, 1),), 60)
     good = conclude(prepared, answer, [anchor(PLAIN["root"])], NOW)
-    assert good.evidence.chain == "leaf < CN=CA root"
+    assert good.ruling.evidence.chain == "leaf < CN=CA root"
     late = conclude(prepared, answer, [anchor(PLAIN["root"])], NOW + timedelta(days=1000))
-    assert late.reason is ReasonCode.CHAIN_INVALID
-    assert any("expired" in failure for failure in late.evidence.chain_failures)
+    assert late.ruling.reason is ReasonCode.CHAIN_INVALID
+    assert any("expired" in failure for failure in late.ruling.evidence.chain_failures)
     unknown = conclude(prepared, answer, [], NOW)
-    assert "neither held as an anchor nor published" in unknown.detail
+    assert "neither held as an anchor nor published" in unknown.ruling.detail
 
 
 def test_certificates_that_cryptography_does_not_take_are_a_reject_with_a_reason() -> None:
@@ -328,9 +320,12 @@ def test_certificates_that_cryptography_does_not_take_are_a_reject_with_a_reason
     prepared = prepare(odd, POLICY, HERE)
     assert isinstance(prepared, Prepared)
     decision = conclude(prepared, Secure((PLAIN["root"].tlsa(2, 0, 1),), 60), [anchor(PLAIN["root"])], NOW)
-    assert decision.reason is ReasonCode.CHAIN_INVALID
+    assert decision.ruling.reason is ReasonCode.CHAIN_INVALID
 
 
 def test_evidence_holds_what_says_something() -> None:
     assert Evidence().to_json() == {}
-    assert Evidence(names=("a",), ttl=0, cached=True).to_json() == {"names": ["a"], "ttl": 0, "cached": True}
+    assert Evidence(names=("a",)).to_json() == {"names": ["a"]}
+    ruling = Ruling(Verdict.REJECT, ReasonCode.TLSA_ABSENT, "d", evidence=Evidence(names=("a",)))
+    assert Decision(ruling).to_json()["evidence"] == {"names": ["a"]}
+    assert Decision(ruling, 0, cached=True).to_json()["evidence"] == {"names": ["a"], "ttl": 0, "cached": True}

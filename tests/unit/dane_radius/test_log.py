@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.core.decision import Decision, Evidence
 from dane_radius.core.reasons import ReasonCode, Verdict
+from dane_radius.core.ruling import Decision, Evidence, Ruling
 from dane_radius.local.config import LogConfig
 from dane_radius.local.log import LogFile, open_log
 from dane_radius.server.decision_log import MAX_LINE_OCTETS, decision_line, log_decision
@@ -23,9 +25,9 @@ from dane_radius.server.metrics import Metrics
 from dane_radius.server.reporter import DecisionReporter
 from policy import RequestFacts
 
-ACCEPT = Decision(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r", evidence=Evidence(ttl=0))
-REJECT = Decision(Verdict.REJECT, ReasonCode.DNS_BOGUS, "d", "a.example.net", "r")
-WATCHED = Decision(Verdict.ACCEPT, ReasonCode.TLSA_ABSENT, "d", "a.example.net", "r", monitored=True)
+ACCEPT = Decision(Ruling(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r"), ttl=0)
+REJECT = Decision(Ruling(Verdict.REJECT, ReasonCode.DNS_BOGUS, "d", "a.example.net", "r"))
+WATCHED = Decision(Ruling(Verdict.ACCEPT, ReasonCode.TLSA_ABSENT, "d", "a.example.net", "r", monitored=True))
 
 
 def written(path: Path) -> list[dict[str, object]]:
@@ -40,13 +42,13 @@ def test_one_line_a_decision(tmp_path: Path, decision: Decision, level: str, ver
     logger, _ = open_log(LogConfig(destination=str(tmp_path / "log")))
     log_decision(logger, decision, at=1.5, seconds=0.0123, request={"ssid": "iot", "nas": None})
     [line] = written(tmp_path / "log")
-    assert (line["level"], line["verdict"], line["reason"]) == (level, verdict, decision.reason.value)
+    assert (line["level"], line["verdict"], line["reason"]) == (level, verdict, decision.ruling.reason.value)
     assert line["milliseconds"] == 12.3
     assert line["timestamp"] == "1970-01-01T00:00:01.500000Z"
     assert line["ssid"] == "iot"
     assert "nas" not in line
-    assert line.get("monitored", False) is decision.monitored
-    assert line["evidence"] == decision.evidence.to_json()
+    assert line.get("monitored", False) is decision.ruling.monitored
+    assert line["evidence"] == decision.to_json()["evidence"]
 
 
 FIELDS = st.one_of(st.none(), st.text(max_size=40))
@@ -54,17 +56,16 @@ FIELDS = st.one_of(st.none(), st.text(max_size=40))
 
 EVIDENCE = [
     Evidence(),
-    Evidence(ttl=0),
-    Evidence(cached=True),
-    Evidence(names=("a.example.net",), ttl=3, cached=True),
-    Evidence(names=("a.example.net",), dns="secure", ttl=9, records=("3 1 1 ab…",), set_aside=(("x", "y"),)),
-    Evidence(policy="abc", resumed=True),
+    Evidence(names=("a.example.net",)),
+    Evidence(names=("a.example.net",), dns="secure", records=("3 1 1 ab…",), set_aside=(("x", "y"),)),
+    Evidence(policy="abc"),
 ]
 
 
 @given(
     st.sampled_from([ACCEPT, REJECT, WATCHED]),
     st.sampled_from(EVIDENCE),
+    st.sampled_from([{}, {"ttl": 0}, {"cached": True}, {"ttl": 3, "cached": True}, {"ttl": 9, "resumed": True}]),
     st.text(max_size=40),
     st.dictionaries(st.sampled_from(["station", "nas", "ssid", "outer_identity"]), FIELDS),
     st.floats(0, 4e9),
@@ -74,6 +75,7 @@ def test_the_short_way_writes_the_same_line(
     tmp_path_factory: pytest.TempPathFactory,
     decision: Decision,
     evidence: Evidence,
+    circumstances: dict[str, Any],
     detail: str,
     request_fields: dict[str, str | None],
     at: float,
@@ -81,7 +83,7 @@ def test_the_short_way_writes_the_same_line(
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
     logger, _ = open_log(LogConfig(destination=str(path)))
-    decision = decision._replace(detail=detail, evidence=evidence)
+    decision = Decision(replace(decision.ruling, detail=detail, evidence=evidence), **circumstances)
     log_decision(logger, decision, at=at, seconds=seconds, request=request_fields)
     line = decision_line(decision, at=at, seconds=seconds, request=request_fields)
     assert path.read_text() == line + "\n"
@@ -128,16 +130,18 @@ def test_lost_lines_are_counted() -> None:
 def test_a_line_is_bounded_whatever_strangers_say() -> None:
     hostile = "\x01" * 5000
     evidence = Evidence(names=tuple(f"{hostile}{n}" for n in range(50)), records=("r" * 300,) * 400)
-    refused = Decision(Verdict.REJECT, ReasonCode.TLSA_MISMATCH, hostile, "a.example", "rule", evidence=evidence)
+    refused = Ruling(Verdict.REJECT, ReasonCode.TLSA_MISMATCH, hostile, "a.example", "rule", evidence=evidence)
     request: dict[str, str | None] = {"station": hostile, "nas": hostile, "ssid": hostile, "outer_identity": hostile}
-    line = decision_line(refused, at=0.0, seconds=0.001, request=request)
+    line = decision_line(Decision(refused), at=0.0, seconds=0.001, request=request)
     assert len(line) <= MAX_LINE_OCTETS
     found = json.loads(line)
     assert found["cut"] is True
     assert (found["verdict"], found["reason"], found["name"]) == ("reject", "tlsa_mismatch", "a.example")
     assert found["timestamp"].startswith("1970-01-01T00:00:00")
     # What fits is whole, and does not say that it was cut.
-    short = decision_line(refused._replace(detail="d", evidence=Evidence()), at=0.0, seconds=0.001, request={})
+    short = decision_line(
+        Decision(replace(refused, detail="d", evidence=Evidence())), at=0.0, seconds=0.001, request={}
+    )
     assert "cut" not in json.loads(short)
 
 
@@ -148,7 +152,7 @@ def test_whatever_strangers_say_stays_on_its_line(
     for form in ("json", "text"):
         path = tmp_path_factory.mktemp("log") / "log"
         logger, _ = open_log(LogConfig(destination=str(path), format=form))  # type: ignore[arg-type]  # both are allowed
-        decision = REJECT._replace(detail=detail)
+        decision = Decision(replace(REJECT.ruling, detail=detail))
         log_decision(logger, decision, at=0, seconds=0, request={"outer_identity": outer_identity})
         text = path.read_text()
         assert text.count("\n") == 1

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dane_radius.core.decision import Decision
 from dane_radius.core.reasons import ReasonCode, Verdict
+from dane_radius.core.ruling import Decision, Ruling
 from dane_radius.dns.lookups import Cause
 from dane_radius.server import rlm
+from dane_radius.server.authentication import Authenticator
 from dane_radius.server.service import Service
 from policy import RequestFacts
 from policy.attributes import Attribute
@@ -252,12 +253,35 @@ def test_a_service_that_breaks_is_a_reject(configured: Path, monkeypatch: pytest
     def broken(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    for method in ("_decide", "check", "look_ahead"):
-        monkeypatch.setattr(Service, method, broken)
+    for owner, method in ((Authenticator, "decide"), (Service, "check"), (Authenticator, "look_ahead")):
+        monkeypatch.setattr(owner, method, broken)
         result = rlm.authenticate({"request": REQUEST})
         assert code_of(result) == 0
         assert set(check_shape(result)) <= {"request"}
     assert rlm.post_auth({"session-state": (("TLS-Cache-Filename", "x"),)}) == 7
+
+
+@pytest.mark.parametrize("part", ["to_result", "to_keep"])
+def test_an_accept_that_cannot_be_told_is_a_reject_in_the_log_too(
+    configured: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    assert rlm.instantiate(None) == 0
+    service = rlm._service
+    assert service is not None
+    reported: list[Decision] = []
+    real = rlm.to_result
+
+    def broken(told: Any, *_: Any) -> Any:
+        if part == "to_result" and not told.accepted:
+            return real(told)
+        raise MemoryError
+
+    monkeypatch.setattr(Authenticator, "decide", lambda *_: decision(Verdict.ACCEPT))
+    monkeypatch.setattr(service, "report", lambda _, told: reported.append(told))
+    assert code_of(rlm.authenticate({"request": REQUEST})) == 2
+    monkeypatch.setattr(*((rlm, part) if part == "to_result" else (service, part)), broken)
+    assert code_of(rlm.authenticate({"request": REQUEST})) == 0
+    assert [told.ruling.reason for told in reported] == [ReasonCode.DANE_MATCH, ReasonCode.INTERNAL_ERROR]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +304,7 @@ def test_a_server_does_not_start_on_a_mistake(
 
 
 def decision(verdict: Verdict, attributes: tuple[Attribute, ...] = (), detail: str = "d") -> Decision:
-    return Decision(verdict, ReasonCode.DANE_MATCH, detail, attributes=attributes)
+    return Decision(Ruling(verdict, ReasonCode.DANE_MATCH, detail, attributes=attributes))
 
 
 def test_an_accept_is_its_one_attribute() -> None:
@@ -298,7 +322,7 @@ def test_an_accept_is_its_one_attribute() -> None:
 
 @given(st.text(max_size=400), st.sampled_from(ReasonCode))
 def test_failure_messages_fit_one_attribute_and_any_terminal(detail: str, reason: ReasonCode) -> None:
-    update = check_shape(rlm.to_result(Decision(Verdict.REJECT, reason, detail)))
+    update = check_shape(rlm.to_result(Decision(Ruling(Verdict.REJECT, reason, detail))))
     [(_, _, text)] = update["request"]
     assert text.startswith(f"{reason.value}: ")
     assert len(text) <= 240

@@ -63,9 +63,9 @@ def ta(*certificates: bytes) -> list[TlsaRecord]:
 
 
 def too_complex(decision: Decision) -> str:
-    assert decision.reason is ReasonCode.CHAIN_TOO_COMPLEX
+    assert decision.ruling.reason is ReasonCode.CHAIN_TOO_COMPLEX
     assert not decision.accepted
-    return decision.detail
+    return decision.ruling.detail
 
 
 def test_an_honest_zone_is_far_from_every_limit() -> None:
@@ -82,8 +82,8 @@ def test_an_honest_zone_is_far_from_every_limit() -> None:
 
 def test_one_certificate_with_thousands_of_constraints() -> None:
     decision = decide(DEVICE, ta(published(constraints=2500)))
-    assert decision.reason is ReasonCode.CHAIN_INVALID
-    assert "at most 16384 expected" in decision.detail
+    assert decision.ruling.reason is ReasonCode.CHAIN_INVALID
+    assert "at most 16384 expected" in decision.ruling.detail
 
 
 def test_many_constraints_against_many_names() -> None:
@@ -166,13 +166,13 @@ def test_a_large_rrset_computes_each_digest_once(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(tlsa, "association", counting)
     records = [TlsaRecord(3, number % 2, 1 + number % 2, os.urandom(32 * (1 + number % 2))) for number in range(1500)]
-    assert decide(DEVICE, records).reason is ReasonCode.TLSA_MISMATCH
+    assert decide(DEVICE, records).ruling.reason is ReasonCode.TLSA_MISMATCH
     assert sorted(computed) == [(0, 1), (1, 2)]
 
 
 def test_evidence_shows_a_part_of_what_is_long() -> None:
     records = [TlsaRecord(3, 1, 1, os.urandom(32)) for _ in range(100)] + [TlsaRecord(9, 1, 1, b"")] * 1
-    evidence = decide(DEVICE, records).evidence
+    evidence = decide(DEVICE, records).ruling.evidence
     assert len(evidence.records) == 17
     assert evidence.records[-1] == "… and 85 more"
-    assert decide(DEVICE, records[:16]).evidence.records == tuple(record.short for record in records[:16])
+    assert decide(DEVICE, records[:16]).ruling.evidence.records == tuple(record.short for record in records[:16])

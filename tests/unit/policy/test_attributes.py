@@ -7,7 +7,7 @@ from policy import Grant, grant_attributes
 
 def attributes(grant: Grant, cui: str | None = None) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
-    for attribute in grant_attributes(grant, user_name="a.example.net", session_timeout=300, rule="r", cui=cui):
+    for attribute in grant_attributes(grant, user_name="a.example.net", rule="r", cui=cui):
         assert type(attribute) is tuple
         assert [type(part) for part in attribute] == [str, str, str]
         name, op, value = attribute
@@ -15,10 +15,9 @@ def attributes(grant: Grant, cui: str | None = None) -> dict[str, list[tuple[str
     return found
 
 
-def test_a_bare_grant_gives_no_network_and_always_a_bound() -> None:
+def test_a_bare_grant_gives_no_network() -> None:
     assert attributes(Grant()) == {
         "User-Name": [(":=", "a.example.net")],
-        "Session-Timeout": [(":=", "300")],
         "Termination-Action": [(":=", "RADIUS-Request")],
         "Class": [(":=", "rule=r")],
     }
