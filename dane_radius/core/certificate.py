@@ -22,6 +22,7 @@ MAX_CERTIFICATE_OCTETS = 192 * 1024
 MAX_SAN_OCTETS = 32 * 1024
 
 _SAN_OID = bytes.fromhex("551d11")  # 2.5.29.17
+_DSA_OID = bytes.fromhex("2a8648ce380401")  # 1.2.840.10040.4.1
 _GENERAL_NAMES = {
     0xA0: "otherName",
     0x81: "rfc822Name",
@@ -105,6 +106,24 @@ def candidate_names(leaf: Leaf) -> list[str]:
             )
         raise Refused(ReasonCode.SAN_WITHOUT_DNS_NAME, f"the subjectAltName holds {found}; a dNSName is expected")
     return list(dict.fromkeys(normalize(raw) for raw in leaf.dns_names))
+
+
+def check_key(leaf: Leaf) -> None:
+    """Whether a device may prove itself with a key of this kind.
+
+    Not with DSA, which TLS 1.3 has no signatures for and FIPS 186-5 has withdrawn. Short RSA keys do not get here:
+    OpenSSL refuses them in the handshake. Raises Refused: `certificate_key_unusable`, `certificate_malformed`.
+    """
+    spki = leaf.spki
+    try:
+        algorithm = der.expect(
+            spki, der.only(spki, der.SEQUENCE, "subjectPublicKeyInfo").content, len(spki), der.SEQUENCE, "algorithm"
+        )
+        oid = der.expect(spki, algorithm.content, algorithm.end, der.OBJECT_IDENTIFIER, "algorithm")
+    except der.DerError as error:
+        raise Refused(ReasonCode.CERTIFICATE_MALFORMED, str(error)) from error
+    if oid.value(spki) == _DSA_OID:
+        raise Refused(ReasonCode.CERTIFICATE_KEY_UNUSABLE, "the certificate's key is DSA; EC, EdDSA or RSA is expected")
 
 
 def _parse(data: bytes) -> Leaf:

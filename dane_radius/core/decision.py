@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from dane_radius.core.anchor_record import Anchor
 from dane_radius.core.answers import Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
-from dane_radius.core.certificate import Leaf, candidate_names
+from dane_radius.core.certificate import Leaf, candidate_names, check_key
 from dane_radius.core.names import identity_domain
 from dane_radius.core.path_match import PATH_USAGES, match_by_path
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
@@ -52,6 +52,7 @@ def prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Rul
     """
     evidence = Evidence(certificate=leaf.fingerprint, policy=policy.digest[:12] or None)
     try:
+        check_key(leaf)
         names = candidate_names(leaf)
         evidence = replace(evidence, names=tuple(names))
         name = _one_name(names, policy)

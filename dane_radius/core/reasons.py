@@ -29,6 +29,7 @@ class ReasonCode(StrEnum):
     # the certificate and the one name that it proves
     CERTIFICATE_MALFORMED = "certificate_malformed"
     CERTIFICATE_OVERSIZED = "certificate_oversized"
+    CERTIFICATE_KEY_UNUSABLE = "certificate_key_unusable"
     SAN_MISSING = "san_missing"
     SAN_EMPTY = "san_empty"
     SAN_MALFORMED = "san_malformed"

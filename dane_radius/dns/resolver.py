@@ -76,20 +76,28 @@ class LoopbackResolver:
     """A validating resolver on this host: UDP with retransmission, TCP when the answer is truncated.
 
     `timeout`: seconds that one lookup may take in all. `retransmit`: seconds after which the question is sent again;
-    doubled each time.
+    doubled each time. `allow_sha1`: see `interpret`.
     """
 
     address: str = "127.0.0.1"
     port: int = 53
     timeout: float = DEFAULT_TIMEOUT_SECONDS
     retransmit: float = DEFAULT_RETRANSMIT_SECONDS
+    allow_sha1: bool = False
 
     def __post_init__(self) -> None:
         check_loopback(self.address)
 
     def open(self) -> Client:
         """A client over UDP sockets that all lookups share."""
-        return UdpClient(self.address, self.port, str(self), timeout=self.timeout, retransmit=self.retransmit)
+        return UdpClient(
+            self.address,
+            self.port,
+            str(self),
+            timeout=self.timeout,
+            retransmit=self.retransmit,
+            allow_sha1=self.allow_sha1,
+        )
 
     def lookup(self, name: str) -> Answer:
         """As `Resolver.lookup`."""
@@ -112,13 +120,20 @@ class TlsResolver:
     port: int = 853
     ca_file: str | None = None
     timeout: float = DEFAULT_TIMEOUT_SECONDS
+    allow_sha1: bool = False
 
     def open(self) -> Client:
         """A client over TLS connections that all lookups share."""
         context = ssl.create_default_context(cafile=self.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return StreamClient(
-            self.address, self.port, str(self), timeout=self.timeout, tls=context, server_name=self.server_name
+            self.address,
+            self.port,
+            str(self),
+            timeout=self.timeout,
+            tls=context,
+            server_name=self.server_name,
+            allow_sha1=self.allow_sha1,
         )
 
     def lookup(self, name: str) -> Answer:

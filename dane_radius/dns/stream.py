@@ -60,8 +60,10 @@ class StreamClient:
         timeout: float,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        allow_sha1: bool = False,
     ) -> None:
         """`title` names the resolver in what goes wrong. `timeout`: seconds for one lookup in all."""
+        self._allow_sha1 = allow_sha1
         self._address, self._port, self._title, self._timeout = address, port, title, timeout
         self._tls, self._server_name = tls, server_name
         self._connections: list[_Connection] = []
@@ -149,7 +151,7 @@ class StreamClient:
         finally:
             connection.waiting.pop(message_id, None)
             self._rest(connection)
-        return interpret(decode_response(octets, name, message_id), name)
+        return interpret(decode_response(octets, name, message_id), name, allow_sha1=self._allow_sha1)
 
     def _rest(self, connection: _Connection) -> None:
         if not connection.waiting and not connection.lost:

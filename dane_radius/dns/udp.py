@@ -63,11 +63,13 @@ class _Socket:
 class UdpClient:
     """Asks one resolver on this host over UDP, and over TCP what does not fit. For one event loop, which must run."""
 
-    def __init__(self, address: str, port: int, title: str, *, timeout: float, retransmit: float) -> None:
-        """`title` names the resolver in what goes wrong. Times are seconds: see `LoopbackResolver`."""
+    def __init__(
+        self, address: str, port: int, title: str, *, timeout: float, retransmit: float, allow_sha1: bool = False
+    ) -> None:
+        """`title` names the resolver in what goes wrong. The others are those of `LoopbackResolver`."""
         self._peer = (address, port)
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._title, self._timeout, self._retransmit = title, timeout, retransmit
+        self._title, self._timeout, self._retransmit, self._allow_sha1 = title, timeout, retransmit, allow_sha1
         self._loop: asyncio.AbstractEventLoop | None = None
         # Guards the choice of a socket and an id, and what is due.
         self._lock = threading.Lock()
@@ -77,7 +79,7 @@ class UdpClient:
         self._due: list[tuple[float, int, _Question]] = []
         self._order = itertools.count()
         self._tick: asyncio.TimerHandle | None = None
-        self._tcp = StreamClient(address, port, title, timeout=timeout)
+        self._tcp = StreamClient(address, port, title, timeout=timeout, allow_sha1=allow_sha1)
         self._over_tcp: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -230,7 +232,7 @@ class UdpClient:
             return
         question.refused = False
         try:
-            answer: Answer = interpret(message, question.name)
+            answer: Answer = interpret(message, question.name, allow_sha1=self._allow_sha1)
         except WireError as error:
             # Our answer. If it contradicts itself, a second copy would do the same.
             answer = Unavailable(f"{self._title} sent a malformed answer: {error}")

@@ -1,8 +1,7 @@
 """The DNS wire format of one question: the TLSA RRset of a name (RFC 1035, 6698, 6891, 8914).
 
-A codec of our own because it stands on the path of every authentication, and because one malformed TLSA record must
-not hide its good neighbours (RFC 6698 section 4.1): general-purpose libraries refuse the message as a whole.
-Everything here takes and gives values; sockets are in `resolver`.
+One malformed TLSA record must not hide its good neighbours (RFC 6698 section 4.1), so the message is not read by a
+library that refuses it as a whole. Everything here takes and gives values; sockets are in `udp` and `stream`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.core.tlsa import TlsaRecord
 
-TYPE_CNAME, TYPE_SOA, TYPE_DNAME, TYPE_OPT, TYPE_TLSA = 5, 6, 39, 41, 52
+TYPE_CNAME, TYPE_SOA, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG, TYPE_TLSA = 5, 6, 39, 41, 46, 52
 CLASS_IN = 1
 NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
 RCODE_NAMES = {
@@ -36,6 +35,10 @@ EDE_STALE = frozenset({3, 19})
 _FLAG_QR, _FLAG_TC, _FLAG_RD, _FLAG_AD = 0x8000, 0x0200, 0x0100, 0x0020
 _MAX_EDE_TEXT = 200
 _MAX_CNAMES = 16
+# DNSSEC OK (RFC 3225), in the OPT record's TTL field.
+_EDNS_DO = 0x8000
+# RSASHA1 and RSASHA1-NSEC3-SHA1: validators treat what is signed with nothing else as insecure (RFC 9905 section 2).
+SHA1_ALGORITHMS = frozenset({5, 7})
 # RFC 2181 section 8: a TTL with its top bit set counts as 0.
 _MAX_TTL = 0x7FFFFFFF
 
@@ -66,12 +69,15 @@ def encode_name(name: str) -> bytes:
 
 
 def encode_query(name: str, message_id: int) -> bytes:
-    """A TLSA query with RD, AD (RFC 6840 section 5.7: "I understand AD") and EDNS, for extended errors to come back."""
+    """A TLSA query with RD, AD (RFC 6840 section 5.7: "I understand AD") and EDNS.
+
+    EDNS is for extended errors to come back, and its DO flag for the signatures, whose algorithms count.
+    """
     return (
         struct.pack("!HHHHHH", message_id, _FLAG_RD | _FLAG_AD, 1, 0, 0, 1)
         + encode_name(name)
         + struct.pack("!HH", TYPE_TLSA, CLASS_IN)
-        + struct.pack("!BHHIH", 0, TYPE_OPT, UDP_PAYLOAD_OCTETS, 0, 0)
+        + struct.pack("!BHHIH", 0, TYPE_OPT, UDP_PAYLOAD_OCTETS, _EDNS_DO, 0)
     )
 
 
@@ -231,8 +237,11 @@ def _extended_errors(options: bytes) -> list[tuple[int, str]]:
     return found
 
 
-def interpret(message: Message, name: str) -> Answer:
-    """What a response says about the TLSA RRset of `name`. Raises WireError for contradictions in the message."""
+def interpret(message: Message, name: str, *, allow_sha1: bool = False) -> Answer:
+    """What a response says about the TLSA RRset of `name`. Raises WireError for contradictions in the message.
+
+    `allow_sha1`: whether RRsets whose only signatures use SHA-1 count as validated.
+    """
     if message.rcode == SERVFAIL:
         for code, text in message.ede:
             if code in EDE_BOGUS:
@@ -254,6 +263,9 @@ def interpret(message: Message, name: str) -> Answer:
             raise WireError("NXDOMAIN with TLSA records")
         absence = Absence.NXDOMAIN if message.rcode == NXDOMAIN else Absence.NODATA
         return SecureAbsent(absence, min(ttl, _negative_ttl(message)))
+    weak = None if allow_sha1 else _signed_with_sha1_alone(message)
+    if weak is not None:
+        return Insecure(f"{weak}, a signature algorithm that does not count (RFC 9905)", _least_ttl(message))
     records = []
     malformed = []
     for record in rrset:
@@ -268,6 +280,25 @@ def interpret(message: Message, name: str) -> Answer:
         malformed=tuple(malformed),
         canonical_name=owner if owner != name else None,
     )
+
+
+def _signed_with_sha1_alone(message: Message) -> str | None:
+    """Says which RRset of the answer has signatures by SHA-1 and no others; None if there is none.
+
+    The resolver has validated them, and leaves out none when DO is set; of several algorithms, one that counts is
+    enough. What stands above the zone's own signatures (DS, parents) is up to the resolver.
+    """
+    algorithms: dict[tuple[str, int], set[int]] = {}
+    for record in message.answer:
+        # RFC 4034 section 3.1: type covered (2 octets), algorithm (1).
+        if record.rrtype == TYPE_RRSIG and record.rdata_end - record.rdata_offset >= 18:
+            covered = int.from_bytes(message.octets[record.rdata_offset : record.rdata_offset + 2], "big")
+            algorithms.setdefault((record.owner, covered), set()).add(message.octets[record.rdata_offset + 2])
+    for (owner, _), found in algorithms.items():
+        if found <= SHA1_ALGORITHMS:
+            names = " and ".join({5: "RSASHA1", 7: "RSASHA1-NSEC3-SHA1"}[number] for number in sorted(found))
+            return f"{owner} is signed with {names}"
+    return None
 
 
 def _follow_cnames(message: Message, name: str) -> tuple[str, int]:

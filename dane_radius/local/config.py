@@ -34,6 +34,8 @@ class ResolverConfig(Section):
     ca_file: str | None = None
     timeout: Annotated[float, Field(gt=0, le=10)] = 1.5
     retransmit: Annotated[float, Field(gt=0, le=5)] = DEFAULT_RETRANSMIT_SECONDS
+    # Whether records whose only signatures use SHA-1 (RSASHA1) count as validated. RFC 9905 says no.
+    allow_sha1: bool = False
 
     @model_validator(mode="after")
     def _reachable_safely(self) -> ResolverConfig:
@@ -55,9 +57,14 @@ class ResolverConfig(Section):
         """The resolver that this section describes."""
         if self.transport == "tls":
             return TlsResolver(
-                self.address, self.server_name or "", self.port or 853, ca_file=self.ca_file, timeout=self.timeout
+                self.address,
+                self.server_name or "",
+                self.port or 853,
+                ca_file=self.ca_file,
+                timeout=self.timeout,
+                allow_sha1=self.allow_sha1,
             )
-        return LoopbackResolver(self.address, self.port or 53, self.timeout, self.retransmit)
+        return LoopbackResolver(self.address, self.port or 53, self.timeout, self.retransmit, self.allow_sha1)
 
 
 class LogConfig(Section):

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from dane_radius.core import der
@@ -66,12 +66,14 @@ def leaf(by: str | None = "root", *, role: str = "leaf", **options: Any) -> Spec
 
 @lru_cache(maxsize=64)
 def shared_key(kind: str) -> Any:
-    """RSA keys take long to make: one of each kind will do where only the kind matters."""
+    """RSA and DSA keys take long to make: one of each kind will do where only the kind matters."""
+    if kind.startswith("dsa"):
+        return dsa.generate_private_key(int(kind.removeprefix("dsa")))
     return rsa.generate_private_key(65537, int(kind.removeprefix("rsa")))
 
 
 def make_key(kind: str) -> Any:
-    if kind.startswith("rsa"):
+    if kind.startswith(("rsa", "dsa")):
         return shared_key(kind)
     return {
         "p256": lambda: ec.generate_private_key(ec.SECP256R1()),

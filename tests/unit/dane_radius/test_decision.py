@@ -329,3 +329,16 @@ def test_evidence_holds_what_says_something() -> None:
     ruling = Ruling(Verdict.REJECT, ReasonCode.TLSA_ABSENT, "d", evidence=Evidence(names=("a",)))
     assert Decision(ruling).to_json()["evidence"] == {"names": ["a"]}
     assert Decision(ruling, 0, cached=True).to_json()["evidence"] == {"names": ["a"], "ttl": 0, "cached": True}
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dsa_key_is_refused_whatever_the_dns_says() -> None:
+    weak = build((ca("root"), leaf(key="dsa2048")))["leaf"]
+    ruling = prepare(parse_leaf(weak.der), POLICY, HERE)
+    assert isinstance(ruling, Ruling)
+    assert (ruling.verdict, ruling.reason) == (Verdict.REJECT, ReasonCode.CERTIFICATE_KEY_UNUSABLE)
+    for kind in ("p256", "p384", "p521", "ed25519", "rsa2048"):
+        good = build((ca("root"), leaf(key=kind)))["leaf"]
+        assert decided(vouched(good), parse_leaf(good.der)).accepted

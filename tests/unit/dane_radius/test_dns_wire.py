@@ -110,7 +110,7 @@ def test_query_is_what_dnspython_reads() -> None:
     assert query.flags == dns.flags.RD | dns.flags.AD
     assert query.edns == 0
     assert query.payload == 1232
-    assert not query.ednsflags & dns.flags.DO
+    assert query.ednsflags == dns.flags.DO
     [question] = query.question
     assert (question.name, question.rdtype) == (dns.name.from_text(NAME), dns.rdatatype.TLSA)
 
@@ -237,6 +237,52 @@ def test_a_dot_within_a_label_is_not_two_labels() -> None:
 
 def test_secure() -> None:
     assert read(message([tlsa()])) == Secure((GOOD_RECORD,), 300)
+
+
+def rrsig(covered: int, algorithm: int, owner: str = NAME) -> bytes:
+    return rr(
+        owner, 46, 300, struct.pack("!HBBIIIH", covered, algorithm, 4, 300, 2, 1, 7) + wire("example.net") + b"s" * 64
+    )
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "weak"),
+    [
+        ((13,), None),
+        ((8,), None),
+        ((5,), "RSASHA1"),
+        ((7,), "RSASHA1-NSEC3-SHA1"),
+        ((7, 13), None),
+        ((7, 5), "RSASHA1 and"),
+        ((), None),
+    ],
+)
+def test_signatures_by_sha1_alone_do_not_count(algorithms: tuple[int, ...], weak: str | None) -> None:
+    octets = message([tlsa(), *(rrsig(TLSA, number) for number in algorithms)])
+    answer = read(octets)
+    if weak is None:
+        assert answer == Secure((GOOD_RECORD,), 300)
+    else:
+        assert isinstance(answer, Insecure)
+        assert answer.detail.startswith(f"{NAME} is signed with {weak}")
+        assert "RFC 9905" in answer.detail
+        # dnspython calls them the same.
+        record = dns.message.from_wire(octets).answer[-1][0]
+        assert record.algorithm.name.replace("NSEC3SHA1", "-NSEC3-SHA1") in answer.detail
+    assert interpret(decode_response(octets, NAME, ID), NAME, allow_sha1=True) == Secure((GOOD_RECORD,), 300)
+
+
+def test_each_step_of_the_way_has_to_be_signed_well() -> None:
+    there = "keys.example.org"
+    good = [cname(NAME, there), rrsig(CNAME, 13), tlsa(there), rrsig(TLSA, 13, there)]
+    assert isinstance(read(message(good)), Secure)
+    for weak in (
+        [cname(NAME, there), rrsig(CNAME, 7), tlsa(there), rrsig(TLSA, 13, there)],
+        [cname(NAME, there), rrsig(CNAME, 13), tlsa(there), rrsig(TLSA, 7, there)],
+    ):
+        assert isinstance(read(message(weak)), Insecure)
+    # A signature that is cut off says nothing; the resolver has validated what it has.
+    assert isinstance(read(message([tlsa(), rr(NAME, 46, 300, struct.pack("!HB", TLSA, 7))])), Secure)
 
 
 def test_case_of_the_answer_is_ours_to_ignore() -> None:
