@@ -79,6 +79,11 @@ class Metrics:
             "Decisions that were made but not reported, because the log took no more.",
             registry=self.registry,
         )
+        self.accepts_not_sent = Counter(
+            "dane_radius_accepts_not_sent",
+            "Accepts that FreeRADIUS did not send, because something behind the decision refused the device.",
+            registry=self.registry,
+        )
         self.hints = Counter(
             "dane_radius_hints",
             "Hints to trust-sync about identities without an anchor, by result.",

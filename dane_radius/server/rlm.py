@@ -42,6 +42,8 @@ _ACCEPT = (("Auth-Type", ":=", "Accept"),)
 _WAIT = "Tmp-String-9"
 # The same, but for a wait that the outer server was told of: the check server has waited before its first call.
 _EARLY_WAIT = "Tmp-String-7"
+# Stands in _WAIT when the outer server refuses a device that was accepted.
+_NOT_SENT = "accept-not-sent"
 
 _service: Service | None = None
 
@@ -143,9 +145,15 @@ def post_auth(lists: Any) -> int | tuple[int, Update]:
     FreeRADIUS has verified the certificate by then; its decision comes with the device's next packet, and the DNS can
     answer meanwhile. Nothing is decided, and nothing is waited for here. `session-state:Tmp-String-7` says what the
     check server had better wait for before it asks for the decision.
+
+    Also called when the outer server refuses a device that was accepted: that is logged and counted.
     """
     try:
         service = _service
+        if service is not None and _pairs(lists, "config").get(_WAIT) == _NOT_SENT:
+            pairs = _pairs(lists, "request")
+            service.accept_not_sent(request_facts(pairs), pairs.get("User-Name"))
+            return RLM_MODULE_NOOP
         path = _pairs(lists, "session-state").get("TLS-Cache-Filename")
         if service is not None and path:
             not_yet = service.authenticator.look_ahead(path, request_facts(_pairs(lists, "request")))

@@ -18,6 +18,7 @@ from dane_radius.local.metrics_server import MetricsServer
 from dane_radius.local.rate_limits import RateLimiter
 from dane_radius.server.authentication import Authentication, Authenticator, NotYet, internal_error
 from dane_radius.server.config import Config, read_cui_key
+from dane_radius.server.decision_log import request_fields
 from dane_radius.server.early_work import EarlyWork
 from dane_radius.server.hint import Hinter
 from dane_radius.server.housekeeping import AnchorWatch, Housekeeper, SessionWatch
@@ -194,6 +195,14 @@ class Service:
             decision = decision._replace(resumed=True)
         seconds = time.perf_counter() - authentication.began
         self.reporter.report(decision, seconds, authentication.request, authentication.outer_identity)
+
+    def accept_not_sent(self, request: RequestFacts, outer_identity: str | None) -> None:
+        """An accept that was logged did not leave the server: something behind the decision refused the device."""
+        self.metrics.accepts_not_sent.inc()
+        self.log.error(
+            "accept not sent: the server refused the device after the decision; look for what its sites run after eap",
+            **request_fields(request, outer_identity),
+        )
 
     def _expect_back(self, decision: Decision) -> None:
         """A device whose session ends comes back then, and no cache may hold its records any more. Off the path."""
