@@ -1,7 +1,7 @@
 """The policy language: which device names may join which network, and with what access.
 
-`load_policy` reads and checks a file, `Policy` answers for names and requests without any I/O, and
-`PolicyStore` follows the file while a server runs.
+`load_policy` reads and checks a file. `Policy` finds the rule for a name and a request, without I/O. `PolicyStore`
+follows the file while a server runs.
 """
 
 from policy.attributes import Attribute, grant_attributes

@@ -18,13 +18,13 @@ from policy.model import GrantModel, NetworkModel, PolicyModel, RuleModel
 MAX_POLICY_OCTETS = 16 * 1024 * 1024
 _MAX_FOUND_CHARACTERS = 80
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
-# With aliases a few lines of YAML can stand for gigabytes: what is shown of a value is bounded while it is made.
+# With aliases, a few lines of YAML can represent gigabytes. So the text of a value is bounded while it is built.
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _MAX_FOUND_CHARACTERS
 
 
 class PolicyError(ValueError):
-    """A policy file that cannot be used. `problems` holds one line per mistake, each naming its key."""
+    """An invalid policy file. `problems` has one line for each mistake, which names the key."""
 
     def __init__(self, source: str, problems: list[str]) -> None:
         super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
@@ -33,7 +33,7 @@ class PolicyError(ValueError):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that a key that stands twice is an error: the last one would win in silence."""
+    """PyYAML's safe loader, except that a duplicate key is an error. PyYAML silently uses the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
@@ -45,14 +45,14 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None,
                     None,
-                    f"key {key_node.value!r} stands twice (first in line {seen[key_node.value]})",
+                    f"duplicate key {key_node.value!r} (first in line {seen[key_node.value]})",
                     key_node.start_mark,
                 )
             seen[key_node.value] = line
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """YAML 1.1 reads 010 as 8 and 1:30 as 90; a VLAN or a time-out must be what it looks like."""
+        """YAML 1.1 reads 010 as 8 and 1:30 as 90. A VLAN ID or a timeout must mean what it looks like."""
         text = str(node.value)
         if not _PLAIN_NUMBER.match(text):
             raise yaml.constructor.ConstructorError(
@@ -80,7 +80,7 @@ def load_policy(path: str | Path) -> Policy:
 def parse_policy(octets: bytes, source: str = "policy") -> Policy:
     """The policy in YAML text. Raises PolicyError with `source` as the file's name."""
     try:
-        # A SafeLoader underneath: no objects are constructed.
+        # _StrictLoader is a SafeLoader: it constructs no objects.
         data = yaml.load(octets.decode("utf-8"), Loader=_StrictLoader)  # noqa: S506
     except UnicodeDecodeError as error:
         raise PolicyError(source, [f"octet {error.start} is not UTF-8"]) from error
@@ -89,8 +89,8 @@ def parse_policy(octets: bytes, source: str = "policy") -> Policy:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise PolicyError(source, [f"{where}{error.problem or error}"]) from error
     except Exception as error:
-        # PyYAML's constructors raise whatever they stumble over when a tag does not fit its node: KeyError, IndexError,
-        # AttributeError and TypeError were seen.
+        # PyYAML's constructors raise various exceptions if a tag does not fit its node: KeyError, IndexError,
+        # AttributeError and TypeError have been observed.
         raise PolicyError(source, [f"not YAML: {type(error).__name__}: {error}"]) from error
     if not isinstance(data, dict):
         raise PolicyError(source, [f"{_found(data)} found, a mapping with version and rules is expected"])

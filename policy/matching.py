@@ -1,4 +1,4 @@
-"""A policy ready for use: immutable, indexed by domain, and free of I/O. It runs in every authentication."""
+"""A policy ready for use: immutable, indexed by domain, without I/O. Every authentication evaluates it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAC_AND_SSID = re.compile(r"(?:[0-9A-Fa-f]{2}[-:]?){5}[0-9A-Fa-f]{2}(?::(?P<ssi
 
 
 class Strength(StrEnum):
-    """How a TLSA match may come about.
+    """Which kinds of TLSA record a rule accepts.
 
-    any: every usable record; no_ca: without trusting a public or foreign CA (usages 2, 3); pkix: with a valid chain
-    besides (usages 0, 1); dane_ee: the device's own key or certificate (usage 3).
+    any: every usable record; no_ca: no trust in a public or foreign CA (usages 2, 3); pkix: also a valid chain
+    (usages 0, 1); dane_ee: the device's own key or certificate (usage 3).
     """
 
     ANY = "any"
@@ -40,14 +40,14 @@ _USAGES = {
 
 
 class Standing(StrEnum):
-    """How the operator regards a known device."""
+    """The operator's classification of a known device."""
 
     NORMAL = "normal"
     QUARANTINED = "quarantined"
 
 
 class RequestFacts(NamedTuple):
-    """What the NAS says about the place where a device asks. Untrusted as to the device, trusted as to the NAS."""
+    """What the NAS says about a request. The NAS is trusted; what it repeats from the device is not."""
 
     ssid: str | None = None
     nas_identifier: str | None = None
@@ -64,8 +64,8 @@ class RequestFacts(NamedTuple):
 def ssid_of(called_station_id: str | None) -> str | None:
     """The SSID in a Called-Station-Id of the form `00-10-A4-23-19-C0:SSID` (RFC 3580 section 3.20), or None.
 
-    One with a NUL octet is none: what stands behind it is invisible in many places, and `iot` must not be an alias of
-    it. FreeRADIUS writes the octet as `\\000`.
+    None also for an SSID with a NUL octet. Many programs do not show what follows the NUL, and such an SSID must not
+    pass for `iot`. FreeRADIUS writes the octet as `\\000`.
     """
     if not called_station_id or "\0" in called_station_id or "\\000" in called_station_id:
         return None
@@ -75,7 +75,7 @@ def ssid_of(called_station_id: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A named place, compiled from the policy file."""
+    """A named network, compiled from the policy file."""
 
     name: str
     ssids: tuple[re.Pattern[str], ...] | None
@@ -87,7 +87,7 @@ class Network:
     def matches(self, request: RequestFacts) -> bool:
         if self.wired is not None and request.wired != self.wired:
             return False
-        # No SSID is not an SSID that `*` stands for.
+        # `*` matches any SSID, but not a missing one.
         if self.ssids is not None and not (request.ssid and any(p.match(request.ssid) for p in self.ssids)):
             return False
         return not self.checks_nas or self._matches_nas(request)
@@ -140,10 +140,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a policy says about a name at a place, before the DNS is asked.
+    """What a policy says about a name in a network, before any DNS query.
 
-    `rule` is None when no rule covers the name (`named` False), or none of those that do covers the place
-    (`named` True).
+    `rule` is None in two cases: no rule covers the name (`named` is False), or rules cover the name but not the
+    network (`named` is True).
     """
 
     rule: Rule | None
@@ -197,8 +197,8 @@ def compile_glob(text: str) -> re.Pattern[str]:
     first, *rest = (re.escape(part) for part in text.split("*"))
     if not rest:
         return re.compile(first + r"\Z", re.DOTALL)
-    # Each part between two stars is found at its first place and never looked for again (an atomic group): a device
-    # chooses the text, and must not be able to choose how long the matching takes.
+    # An atomic group fixes each part between two stars at its first match. The device chooses the text, so backtracking
+    # would let it choose how long the matching takes.
     middle = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
     return re.compile(f"{first}{middle}.*{rest[-1]}\\Z", re.DOTALL)
 
@@ -211,7 +211,7 @@ class _Indexed:
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A checked policy. `rules` are in the file's order; the first one that matches name and place decides."""
+    """A valid policy. `rules` are in the file's order. The first one that matches name and network decides."""
 
     rules: tuple[Rule, ...]
     monitor: bool = False
@@ -230,7 +230,7 @@ class Policy:
                 self._index.setdefault(pattern.suffix, []).append(_Indexed(order, pattern))
 
     def _rules_for(self, name: str) -> list[Rule]:
-        """The rules whose identity covers `name`, in order. Costs one dictionary look-up per label of the name."""
+        """The rules whose identity covers `name`, in order. Costs one dictionary access for each label of the name."""
         found = set()
         suffix = name
         while True:
@@ -242,19 +242,19 @@ class Policy:
                 return [self.rules[order] for order in sorted(found)]
 
     def could_grant(self, name: str) -> bool:
-        """Whether there is any place where the name would get access, if the DNS vouches for it."""
+        """Whether any network would admit the name, provided that the DNS vouches for it."""
         for rule in self._rules_for(name):
             if rule.grant is not None:
                 return True
             if rule.networks is None:
-                # Denied everywhere: no later rule is ever looked at.
+                # Denied everywhere: later rules never apply.
                 return False
         return False
 
     def suffixes(self) -> list[str]:
-        """The names below which rules grant access to devices, in the rules' order: what stands right of `*` and `**`.
+        """The names below which rules grant access to devices, in the rules' order: the part after `*` or `**`.
 
-        Of a rule for one device, the name above it.
+        For a rule about one device, the name above the device.
         """
         found = []
         for rule in self.rules:
@@ -264,15 +264,15 @@ class Policy:
         return list(dict.fromkeys(suffix for suffix in found if "." in suffix))
 
     def allows_pkix_cd(self, name: str) -> bool:
-        """Whether any rule for this name opts in to TLSA usage 4."""
+        """Whether any rule for this name enables TLSA usage 4."""
         return any(rule.allow_pkix_cd for rule in self._rules_for(name))
 
     def selects(self, name: str) -> bool:
-        """Whether any rule speaks about this name, wherever it asks."""
+        """Whether any rule covers this name, in whatever network."""
         return bool(self._rules_for(name))
 
     def match(self, name: str, request: RequestFacts) -> Match:
-        """The rule for a name at a place, and the device's standing. No I/O, and nothing from the DNS is needed."""
+        """The rule for a name in a network, and the device's standing. Needs no I/O and no DNS answer."""
         rules = self._rules_for(name)
         rule = next((rule for rule in rules if rule.serves(request)), None)
         if rule is None:
@@ -282,5 +282,5 @@ class Policy:
         return Match(rule, True, Standing.NORMAL, rule.grant)
 
     def is_monitored(self, rule: Rule | None) -> bool:
-        """Whether a refusal is only to be reported. Without a rule, the global mode decides."""
+        """Whether a refusal is only reported. Without a rule, the global mode decides."""
         return self.monitor if rule is None else self.monitor or rule.monitor

@@ -1,4 +1,4 @@
-"""What a policy file may say: the shape of the YAML, checked by pydantic, with errors that name the key."""
+"""The content of a policy file as pydantic models. Errors name the key, what was found and what is expected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 _DURATION = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)?\Z")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PATTERN_LABEL = re.compile(r"[a-z0-9_*](?:[a-z0-9_*-]*[a-z0-9*])?\Z")
-# What fits one RADIUS attribute (RFC 2865 section 5).
+# The longest value of a RADIUS attribute (RFC 2865 section 5).
 _MAX_ATTRIBUTE_OCTETS = 253
 
 
@@ -47,7 +47,7 @@ def _pattern(value: str) -> str:
         elif "**" in label or not 1 <= len(label) <= 63 or not _PATTERN_LABEL.match(label):
             raise ValueError(f"label {label!r}: letters, digits, '-', '_' and '*' (within one label) are expected")
     if any("*" in label for label in labels[-2:]):
-        raise ValueError("the two rightmost labels are expected without '*': whose devices they are must be plain")
+        raise ValueError("the two rightmost labels are expected without '*': a pattern must name an organization")
     return pattern
 
 
@@ -72,7 +72,7 @@ def _vlan(value: int | str) -> int | str:
             raise ValueError("a VLAN ID from 1 to 4094 is expected (RFC 3580 section 3.31)")
         return value
     if value.isdigit():
-        raise ValueError("a VLAN ID is expected without quotes, a VLAN name with at least one letter")
+        raise ValueError("a VLAN ID without quotes, or a VLAN name with at least one letter, is expected")
     return _text(value)
 
 
@@ -90,7 +90,7 @@ class _Model(BaseModel):
 
 
 class NetworkModel(_Model):
-    """Where a device asks to be let in. All that is given must hold; within a list, one entry is enough."""
+    """A network that devices join. Every given key must match; within a list, one entry is enough."""
 
     ssid: list[Text] | None = Field(default=None, min_length=1)
     nas: list[Nas] | None = Field(default=None, min_length=1)
@@ -103,7 +103,7 @@ class NetworkModel(_Model):
         return self
 
 
-# A packet has 4096 octets (RFC 2865 section 3), which also carry EAP, keys and the other attributes.
+# A packet has at most 4096 octets (RFC 2865 section 3), which also contain EAP, keys and the other attributes.
 MAX_FILTER_RULES_OCTETS = 3_000
 
 
@@ -120,21 +120,21 @@ class GrantModel(_Model):
 
     @model_validator(mode="after")
     def _filter_rules_fit(self) -> GrantModel:
-        """FreeRADIUS leaves out what exceeds the packet, and says nothing.
+        """FreeRADIUS silently omits attributes that exceed the packet.
 
-        The device would get in with fewer filters than the policy says.
+        The device would then have fewer filters than the policy says.
         """
         total = sum(len(rule.encode("utf-8")) for rule in self.nas_filter_rules)
         if total > MAX_FILTER_RULES_OCTETS:
             raise ValueError(
                 f"nas_filter_rules of {total} octets in all, at most {MAX_FILTER_RULES_OCTETS} expected: "
-                "FreeRADIUS leaves out what does not fit the packet"
+                "FreeRADIUS omits what does not fit into the packet"
             )
         return self
 
 
 class RuleModel(_Model):
-    """One rule. The first one whose identity and network match decides."""
+    """One rule. The first rule whose identity and network match decides."""
 
     name: RuleName
     identity: list[Pattern] = Field(min_length=1)
@@ -148,23 +148,23 @@ class RuleModel(_Model):
     @model_validator(mode="after")
     def _grant_or_deny(self) -> RuleModel:
         if self.deny and self.grant is not None:
-            raise ValueError("a rule with deny: true is expected without grant")
+            raise ValueError("grant found beside deny: true; one of the two is expected")
         if not self.deny and self.grant is None:
             raise ValueError("grant (or deny: true) is expected")
         return self
 
 
 class SessionModel(_Model):
-    """Bounds on every Session-Timeout, so that an admission does not outlive what the DNS vouched for."""
+    """Limits on every Session-Timeout, so that an admission does not outlive its DNS answer."""
 
-    # Session-Timeout is at most the validated TTL times this. 1: a session never outlives its TLSA answer.
+    # Session-Timeout is at most the validated TTL times this. With 1, a session never outlives its TLSA answer.
     ttl_factor: Annotated[int, Field(ge=1, le=1000)] = 12
-    # The floor, for records with a TTL of a few seconds: re-authentication has its cost, too.
+    # The lower bound of that limit: with a TTL of a few seconds, devices would re-authenticate constantly.
     minimum: Annotated[Duration, Field(ge=30, le=86400)] = 60
 
 
 class QuarantineModel(_Model):
-    """Devices that are known and let in, but only into quarantine, whatever their rule grants."""
+    """Known devices that are admitted into quarantine only, whatever their rule grants."""
 
     identity: list[Pattern] = Field(min_length=1)
     grant: GrantModel
@@ -185,7 +185,7 @@ class PolicyModel(_Model):
         seen: set[str] = set()
         for position, rule in enumerate(self.rules):
             if rule.name in seen:
-                raise ValueError(f"rules[{position}].name: {rule.name!r} stands twice; unique names are expected")
+                raise ValueError(f"rules[{position}].name: duplicate {rule.name!r}; unique names are expected")
             seen.add(rule.name)
             for network in rule.networks or ():
                 if network not in self.networks:

@@ -1,4 +1,4 @@
-"""The policy of a running server: loaded once, followed when its file changes, and never replaced by a broken one."""
+"""The policy of a running server. It follows changes of the file; an invalid file never replaces a valid policy."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from policy.loader import PolicyError, load_policy
 from policy.matching import Policy
 
-# Which version of the file was read: a new inode, size or time means that it has to be read again.
+# Inode, size and modification time identify a version of the file.
 _Stamp = tuple[int, int, int]
 
 
 class PolicyStore:
-    """Holds the last good policy of a file. `current` is a plain attribute read: nothing blocks on the path.
+    """Holds the last valid policy of a file. Reading `current` never blocks an authentication.
 
-    Somebody else's thread calls `refresh` from time to time.
+    The owner calls `refresh` periodically, from a thread of its own.
     """
 
     def __init__(self, path: str | Path, on_change: Callable[[Policy | PolicyError], None] | None = None) -> None:
-        """Load the file. Raises PolicyError: a server must not start on a policy that nobody wrote."""
+        """Load the file. Raises PolicyError: a server must not start without a valid policy."""
         self._path = Path(path)
         self._on_change = on_change
         self._stamp = self._read_stamp()
@@ -35,7 +35,7 @@ class PolicyStore:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def refresh(self) -> bool:
-        """Read the file again if it changed. A broken one is reported and leaves the current policy in force.
+        """Read the file again if it changed. Reports an invalid file and keeps the current policy.
 
         Returns whether the policy was replaced.
         """
@@ -49,10 +49,10 @@ class PolicyStore:
             self.last_error = error
             self._report(error)
             return False
-        mended, self.last_error = self.last_error is not None, None
+        recovered, self.last_error = self.last_error is not None, None
         if policy.digest == self.current.digest:
-            # What is in force stays; but if the file was broken in between, it is not any more.
-            if mended:
+            # The file has its old content. After an invalid version, report that it is valid again.
+            if recovered:
                 self._report(self.current)
             return False
         self.current = policy

@@ -1,21 +1,22 @@
 #
 #  Wait for the DNS, outside of the Python module's lock.
 #
-#  Called as an expansion with what the module said in control:Tmp-String-9:
+#  The site calls this as an expansion, with the text that the module put into
+#  control:Tmp-String-9:
 #
 #      <eventfd> <milliseconds> <token>
 #
-#  The eventfd belongs to this process.  The module writes to it when the
-#  answer is there.  The result is "ready" or "timeout"; nothing depends on
-#  which, because the module looks at the answer itself.
+#  The eventfd belongs to this process. The module writes to it when the
+#  answer arrives. The result is "ready", "timeout" or "error". Nothing
+#  depends on it, because the module then checks for the answer itself.
 #
-#  No module is loaded: every thread of the server has a Perl interpreter of
-#  its own, and this keeps it at a quarter of a megabyte.
+#  This script loads no module: each thread of the server has its own Perl
+#  interpreter, and this keeps its size at a quarter of a megabyte.
 #
 use strict;
 use warnings;
 
-#  errno.h of Linux.  Errno.pm would cost more memory than all of this.
+#  errno.h of Linux. Errno.pm would cost more memory than all of this.
 sub EINTR() { 4 }
 
 sub wait_for_answer {
@@ -29,8 +30,8 @@ sub wait_for_answer {
 		my $readable = '';
 		vec($readable, $event, 1) = 1;
 
-		#  On Linux, the time left is what select() reports back.  A
-		#  signal ends a call early: then there is time left.
+		#  On Linux, select() returns the remaining time. A signal ends
+		#  a call early, with time remaining.
 		(my $found, $left) = select($readable, undef, undef, $left);
 		return "ready" if $found > 0;
 		return "timeout" if $found == 0;
