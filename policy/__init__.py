@@ -6,7 +6,7 @@ follows the file while a server runs.
 
 from policy.attributes import Attribute, grant_attributes
 from policy.loader import PolicyError, load_policy, parse_policy
-from policy.matching import Grant, Match, Policy, RequestFacts, Rule, Standing, Strength
+from policy.matching import Grant, Match, Policy, RequestFacts, Rule, Standing, Strength, ssid_of
 from policy.store import PolicyStore
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "grant_attributes",
     "load_policy",
     "parse_policy",
+    "ssid_of",
 ]

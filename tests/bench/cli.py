@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from tests.bench import cpu, plots, report
-from tests.bench.scenarios import blackhole, peers, refresh, saturation, steady, storms
+from tests.bench.scenarios import blackhole, floods, peers, refresh, saturation, steady, storms
 from tests.bench.stand import Settings
 
 SCENARIOS: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ SCENARIOS: dict[str, ModuleType] = {
     "steady": steady,
     "blackhole": blackhole,
     "refresh": refresh,
+    "floods": floods,
     "saturation": saturation,
     "peers": peers,
 }
