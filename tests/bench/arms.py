@@ -21,9 +21,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def process_cpu(pid: int) -> float:
-    """CPU seconds of a process, threads that have ended included, and of all its ended children."""
-    # The kernel's clock of another process, in nanoseconds: clock_getcpuclockid(3). Children are known to a tick
-    # (10 ms) only.
+    """CPU seconds of a process, including its ended threads, and of all its ended children."""
+    # The kernel's clock of another process is in nanoseconds: clock_getcpuclockid(3). Its figures for ended children
+    # are in ticks of 10 ms.
     own = time.clock_gettime(~pid << 3 | 2)
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return own + sum(int(value) for value in fields[13:15]) / _TICKS

@@ -27,7 +27,7 @@ class EapError(Exception):
 class Peer:
     """One EAP conversation. `context`: a client context with the device's certificate and the server's CA.
 
-    `answer` takes each EAP packet of the server. `succeeded` tells whether the peer believes that it is in: an
+    `answer` takes each EAP packet of the server. `succeeded` tells whether the peer holds itself admitted: an
     EAP-Success after a complete handshake and, with TLS 1.3, after the server's commitment message.
     """
 
@@ -220,7 +220,7 @@ class Conversation:
         return self._request
 
     def receive(self, packet: bytes) -> None:
-        """Take what came back for the last request. Raises radius.IgnoredPacket for what a NAS discards."""
+        """Take the answer to the last request. Raises radius.IgnoredPacket for what a NAS discards."""
         response = radius.read_response(packet, self._request, self._secret)
         self.round_trips += 1
         if self.round_trips > _MAX_ROUND_TRIPS:

@@ -1,6 +1,6 @@
 """What a `verify { client = ... }` program does, started anew for every certificate: import, parse, ask the DNS.
 
-Called with the path of the client certificate in PEM, and the resolver's port. Exit code 0 lets the device in.
+Called with the path of the client certificate in PEM, and the resolver's port. Exit code 0 admits the device.
 """
 
 from __future__ import annotations

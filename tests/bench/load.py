@@ -1,8 +1,8 @@
 """A load generator: many devices behind NASes, over UDP, in one thread.
 
 `storm`, `open_loop` and `closed_loop` run authentications against a RADIUS server and tell how each one ended. Every
-authentication is a full handshake. A NAS sends a request again when no answer comes, as hostapd does, and gives up
-after a number of attempts; a device tries once.
+authentication is a full handshake. Without an answer, a NAS sends a request again, as hostapd does, and stops after
+a number of attempts; a device tries once.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Generator:
         try:
             attempt.port.socket.send(attempt.packet)
         except (BlockingIOError, ConnectionRefusedError):
-            # As good as lost on the way.
+            # For the NAS, the packet was lost.
             return
 
     def _send_due(self) -> None:

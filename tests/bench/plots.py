@@ -1,4 +1,4 @@
-"""Plots of storms as SVG, written by hand: when the last device was in, and how many were in when."""
+"""Plots of storms as SVG: when the last device was admitted, and how many were admitted by when."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def figure(title: str, panels: Sequence[Panel], names: Iterable[str], columns: i
 
 
 def completion(rows: Sequence[dict[str, Any]]) -> str:
-    """When the last accepted device was in, over the distance of the DNS: a panel for each size. Medians of rounds."""
+    """When the last device was accepted, over the distance of the DNS: a panel for each size. Medians of rounds."""
     panels = []
     for size in sorted({row["size"] for row in rows}):
         panel = Panel(f"{size} devices at once: seconds", "DNS round trip, ms")
@@ -154,7 +154,7 @@ def _last_in(rows: Sequence[dict[str, Any]], arm: str, distances: Iterable[float
 
 
 def admissions(rows: Sequence[dict[str, Any]]) -> str:
-    """How many devices of the largest storm were in when: a panel for each distance. The round in the middle."""
+    """How many devices of the largest storm were accepted by when: a panel for each distance. The median round."""
     size = max(row["size"] for row in rows)
     of_size = [row for row in rows if row["size"] == size]
     panels = []

@@ -1,4 +1,4 @@
-"""A trivial HTTP policy server for rlm_rest: every name may come in. Called with its port."""
+"""A trivial HTTP policy server for rlm_rest that admits every name. Called with its port."""
 
 from __future__ import annotations
 

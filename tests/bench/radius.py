@@ -1,4 +1,4 @@
-"""RADIUS as a NAS speaks it for EAP: Access-Requests, and the checks on what comes back. No sockets."""
+"""RADIUS as a NAS speaks it for EAP: Access-Requests, and the checks on the responses. No sockets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def access_request(identifier: int, authenticator: bytes, attributes: bytes, sec
 
 
 def read_response(packet: bytes, request: bytes, secret: bytes) -> Response:
-    """Check and read what came back for `request`.
+    """Check and read the response to `request`.
 
     Raises IgnoredPacket unless the identifier is the request's, the Response Authenticator (RFC 2865 section 3) is
     right, and a right Message-Authenticator stands beside it: all of a conversation's responses carry EAP.

@@ -79,7 +79,7 @@ def others_text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def refused_beyond_plain(plain: Iterable[Outcome], module: Iterable[Outcome]) -> int:
-    """How many devices got in with plain EAP-TLS and did not get in, or not each time, with the module."""
+    """How many devices plain EAP-TLS admitted, and the module refused at least once."""
     refused = {outcome.device.station for outcome in module if not outcome.accepted}
     return len(refused & {outcome.device.station for outcome in plain if outcome.accepted})
 

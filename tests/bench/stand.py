@@ -29,7 +29,7 @@ WARM_UP_ZONE = "warm-up.example"
 _WARM_UP_DEVICES = 24
 _ADMISSION_TRIES = 5
 _ADMITTED_AT_ONCE = 64
-# What an operator of a busy site gives Unbound; the first lines undo what the tests' own set-up wants to read.
+# What an operator of a busy site gives Unbound. The first two lines turn off the logging that tests read.
 _UNBOUND = """\
     log-queries: no
     val-log-level: 0
@@ -161,7 +161,7 @@ class Stand:
         self.unbound.control("flush_infra all")
 
     def cold(self, arm: Arm) -> None:
-        """A server that has just been started, and a resolver that has heard of no device."""
+        """Restart the server, and have the resolver forget every device."""
         assert arm.server.daemon is not None
         arm.server.daemon.stop()
         arm.server.log.write_bytes(b"")
@@ -197,7 +197,7 @@ class Stand:
         return arm.tree_cpu(), sum(map(process_cpu, self._dns_pids)), machine_cpu()
 
     def admit(self, arm: Arm, devices: Sequence[Device]) -> None:
-        """Let each device in, so that the server knows them. Those who were refused try again."""
+        """Have the server admit each device, so that it knows them. Refused devices try again."""
         for _ in range(_ADMISSION_TRIES):
             done = closed_loop(self.load(arm), devices, min(_ADMITTED_AT_ONCE, len(devices)), len(devices))
             devices = [outcome.device for outcome in done.outcomes if not outcome.accepted]

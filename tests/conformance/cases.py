@@ -1,7 +1,7 @@
-"""The conformance table: certificate chains, TLSA RRsets, anchors, policy, and what has to come of them.
+"""The conformance table: certificate chains, TLSA RRsets, anchors, policy, and the decision that has to follow.
 
 A record is written `usage selector matching-type role`, where the role is a certificate of the chain, `stranger` (a
-certificate of somebody else), or `=HEX*N` (octets). An anchor is a role, with `@domain` for another identity domain
+certificate of another device), or `=HEX*N` (octets). An anchor is a role, with `@domain` for another identity domain
 and `!source` for another source than the registry.
 """
 
@@ -143,7 +143,7 @@ class Case:
 
 
 def _matrix() -> list[Case]:
-    """Every usage with every selector and matching type: the right certificate, and somebody else's."""
+    """Every usage with every selector and matching type: the right certificate, and another device's."""
     cases = []
     for usage, role in ((0, "root"), (1, "leaf"), (2, "root"), (3, "leaf"), (4, "leaf")):
         for selector in (0, 1):

@@ -119,7 +119,7 @@ def judge(
         CRYPTO.X509_STORE_CTX_set0_dane(verify, SSL.SSL_get0_dane(connection))
         good = CRYPTO.X509_verify_cert(verify) == 1
         code = CRYPTO.X509_STORE_CTX_get_error(verify)
-        # Without a usable record OpenSSL falls back to plain PKIX, which is no DANE (RFC 7671 section 10.3 rejects).
+        # Without a usable record, OpenSSL falls back to plain PKIX. RFC 7671 section 10.3 rejects here.
         return Judgement(usable, good and usable > 0, CRYPTO.X509_verify_cert_error_string(code).decode())
     finally:
         CRYPTO.X509_STORE_CTX_free(verify)

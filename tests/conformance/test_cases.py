@@ -78,7 +78,7 @@ def decide(case: Case) -> Decision:
 
 
 def openssl(case: Case) -> Judgement:
-    """OpenSSL's view: what is held is its store for the PKIX usages; all of it came with the leaf for the others."""
+    """OpenSSL's verdict. The anchors are its store for the PKIX usages; for the others, they came with the leaf."""
     held = [held.der for held in anchors(case)]
     identity = chain(case.chain)["leaf"]
     return judge(identity.der, leaf_name(case), records(case), held, held, NOW)

@@ -66,7 +66,7 @@ def leaf(by: str | None = "root", *, role: str = "leaf", **options: Any) -> Spec
 
 @lru_cache(maxsize=64)
 def shared_key(kind: str) -> Any:
-    """RSA and DSA keys take long to make: one of each kind will do where only the kind matters."""
+    """RSA and DSA keys take long to make. One of each kind is enough where only the kind matters."""
     if kind.startswith("dsa"):
         return dsa.generate_private_key(int(kind.removeprefix("dsa")))
     return rsa.generate_private_key(65537, int(kind.removeprefix("rsa")))
@@ -143,7 +143,7 @@ def _extensions(spec: Spec) -> list[tuple[x509.ExtensionType, bool]]:
 
 
 def _sha1_signed(certificate: bytes, key: Any) -> bytes:
-    """The same certificate with ecdsa-with-SHA1, which cryptography does not make any more."""
+    """The same certificate with ecdsa-with-SHA1, which cryptography no longer makes."""
     from tests.conformance.openssl import sign_sha1
 
     algorithm = tlv(der.SEQUENCE, bytes.fromhex("06072a8648ce3d0401"))
@@ -156,7 +156,7 @@ def _sha1_signed(certificate: bytes, key: Any) -> bytes:
 
 
 def anchor(identity: Identity, domain: str = DOMAIN, source: AnchorSource = AnchorSource.REGISTRY) -> Anchor:
-    """As the anchor directory would hand it out."""
+    """The form in which the anchor directory holds it."""
     certificate = identity.certificate
     return Anchor(
         AnchorRecord(

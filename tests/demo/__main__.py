@@ -34,11 +34,11 @@ from tests.harness.freeradius import SECRET
     help="The story of a device on two networks (about a minute), the table of decisions (ten seconds), or both.",
 )
 def main(json_file: str | None, keep: bool, part: str) -> None:
-    """Let real devices join real networks by their DNS names, and see who gets in, and why.
+    """Let real devices join real networks by their DNS names, and show which are admitted, and why.
 
     First a story: a registry gives a device its name; the device joins a house and an office by 802.1X (hostapd,
     wpa_supplicant and FreeRADIUS in network namespaces), and is revoked, handed on, and locked out by an emergency.
-    Then a table: certificates and DNS answers of every kind, and what is decided about each.
+    Then a table: certificates and DNS answers of every kind, and the decision about each.
 
     \b
     Example:

@@ -7,15 +7,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tests.demo.network_world import FLEET, HOME, MAKER, Joining, NetworkWorld
 from tests.demo.story import Observation
 from tests.harness.eap import write_peer_config
-from tests.harness.pki import authority
-from tests.harness.process import Daemon, start, wait_for
-from tests.harness.switch import DeviceNetwork, Switch
+from tests.harness.pki import Identity, authority
+from tests.harness.process import Daemon, wait_for
 
 NAME = f"cam1.camera._device.{MAKER}"
 NEW_NAME = f"cam1.camera._device.{HOME}"
@@ -49,7 +47,7 @@ def run(world: NetworkWorld, show: Callable[[Observation], None]) -> list[Observ
         try:
             tell(world, observation)
         except Exception as error:
-            # The story goes on: what else holds is worth knowing.
+            # The story goes on, to show what else holds.
             observation.expect(False, f"{type(error).__name__}: {error}")
         observation.milliseconds = observation.milliseconds or (time.perf_counter() - began) * 1000
         observations.append(observation)
@@ -149,17 +147,24 @@ def move_to_office(world: NetworkWorld, seen: Observation) -> None:
     seen.evidence += f"; its CA was found in {found['milliseconds']} ms; {decision['evidence']['chain']}"
 
 
-def _impostor(world: NetworkWorld, seen: Observation, device: DeviceNetwork, switch: Switch, config: Path) -> Daemon:
-    supplicant = start(
-        "wpa_supplicant",
-        [*device.inside(), "wpa_supplicant", "-Dwired", "-ieth0", "-c", config, "-t"],
-        log=switch.folder / "wpa.log",
-        ready=(switch.folder / "wpa.log").exists,
+def _impostor(world: NetworkWorld, seen: Observation, port: int, certificate: Identity) -> Daemon:
+    """Start the device at one of the office's ports and observe its refusal. The caller ends it."""
+    switch = world.office.switch
+    device, interface = switch.cables[port - 1]
+    config = write_peer_config(
+        switch.folder,
+        certificate,
+        identity=NAME,
+        server_ca=world.office.radius.server_ca_file,
+        server_name="radius.office.example",
+        name=f"impostor{port}",
     )
+    config.write_text(f"ctrl_interface={switch.folder}/wpa{port}\nap_scan=0\nfast_reauth=0\n{config.read_text()}")
+    supplicant = device.start_supplicant(interface, config, switch.folder / f"wpa{port}.log")
     try:
-        wait_for(lambda: switch.refusals() >= 1, "hostapd to see the refusal", 20)
+        wait_for(lambda: switch.refusals(port) >= 1, "hostapd to see the refusal", 20)
         seen.verdict = "reject"
-        seen.expect(switch.vlan() is None, "the impostor's port is open")
+        seen.expect(switch.vlan(port) is None, "the impostor's port is open")
         seen.expect(not device.reaches("10.166.0.1"), "the impostor reaches the network")
         seen.expect(world.office.switch.vlan() == 66, "the real camera lost its port")
         seen.expect(world.camera.reaches("10.166.0.1"), "the real camera is cut off")
@@ -171,11 +176,9 @@ def _impostor(world: NetworkWorld, seen: Observation, device: DeviceNetwork, swi
 
 def impostor_of_own_ca(world: NetworkWorld, seen: Observation) -> None:
     """Story step 5: the handshake ends it."""
-    office, device, switch = world.office, world.impostors[0], world.office.spare[0]
-    impostor = authority(f"Device CA 1 of {MAKER}").issue(NAME)
+    office = world.office
     anchors = office.sync.status()["anchor_count"]
-    config = _peer(world, switch, impostor)
-    with _impostor(world, seen, device, switch, config):
+    with _impostor(world, seen, 2, authority(f"Device CA 1 of {MAKER}").issue(NAME)):
         pass
     log = office.radius.log.read_text(errors="replace")
     cause = [line for line in log.splitlines() if "Login incorrect" in line or "TLS Alert" in line]
@@ -188,23 +191,13 @@ def impostor_of_own_ca(world: NetworkWorld, seen: Observation) -> None:
 
 def impostor_of_known_ca(world: NetworkWorld, seen: Observation) -> None:
     """Story step 5, the harder one: the handshake succeeds, the decision does not."""
-    office, device, switch = world.office, world.impostors[1], world.office.spare[1]
+    office = world.office
     before = len(office.decisions(NAME))
-    config = _peer(world, switch, world.elsewhere.issue(NAME))
-    with _impostor(world, seen, device, switch, config):
+    with _impostor(world, seen, 3, world.elsewhere.issue(NAME)):
         decision = office.wait_decision(NAME, before + 1)
     seen.reason, seen.evidence = decision["reason"], decision["detail"]
     seen.details = {"decision": decision}
     seen.expect(decision["reason"] == "tlsa_mismatch", f"decided {decision['reason']}")
-
-
-def _peer(world: NetworkWorld, switch: Switch, identity: Any) -> Path:
-    path = write_peer_config(
-        switch.folder, identity, identity=NAME, server_ca=world.office.radius.server_ca_file, name="impostor"
-    )
-    text = path.read_text().replace("radius.example.net", "radius.office.example")
-    path.write_text(f"ctrl_interface={switch.folder}/wpa\nap_scan=0\nfast_reauth=0\n{text}")
-    return path
 
 
 def revoke(world: NetworkWorld, seen: Observation) -> None:
@@ -296,7 +289,7 @@ def _reasons(tries: list[dict[str, Any]]) -> str:
 
 
 def fleet_returns(world: NetworkWorld, seen: Observation) -> None:
-    """Story step 7: back again."""
+    """Story step 7: every device is admitted again."""
     lines = (world.folder / "new-bundles.jsonl").read_text().splitlines()
     # The camera has left this domain; only the fleet's bundles are used.
     fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, lines)}
@@ -305,7 +298,7 @@ def fleet_returns(world: NetworkWorld, seen: Observation) -> None:
     enrolled = world.enroll_fleet([fresh[name] for name in names])
     tries = world.try_fleet()
     seen.verdict, seen.reason = "accept", f"{sum(entry['accepted'] for entry in tries)} of {FLEET}"
-    seen.evidence = "new tokens, new keys in the DNS, new certificates: every device is back at the house"
+    seen.evidence = "new tokens, new keys in the DNS, new certificates: the house admits every device"
     seen.details = {"tries": tries, "enrolled": enrolled}
     seen.expect([entry["accepted"] for entry in tries] == [True] * FLEET, f"not all came back: {tries}")
 

@@ -11,20 +11,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dns.name
 
 from dane_radius.local.control_socket import ask
+from tests.harness.device import DeviceNetwork
 from tests.harness.eap import authenticate
-from tests.harness.freeradius import SECRET, FreeRadius
+from tests.harness.freeradius import FreeRadius
 from tests.harness.knot import Knot, Zone
 from tests.harness.pki import Authority, authority
 from tests.harness.process import run, wait_for
 from tests.harness.prometheus import Prometheus
-from tests.harness.switch import DeviceNetwork, Switch
+from tests.harness.switch import Cable, Switch
 from tests.harness.trust_sync import TrustSync
 from tests.harness.unbound import Unbound
 from tests.integration.iot_registry.parts import Registry
@@ -62,7 +63,10 @@ rules:
 
 @dataclass
 class Site:
-    """One operator's network: a resolver, a RADIUS server with trust-sync, and a switch for each cable."""
+    """One operator's network: a resolver, a RADIUS server with trust-sync, and a switch.
+
+    The camera's cable is in port 1 of each switch. At the office, the impostors' are in ports 2 and 3.
+    """
 
     name: str
     folder: Path
@@ -70,7 +74,6 @@ class Site:
     radius: FreeRadius
     sync: TrustSync
     switch: Switch
-    spare: list[Switch] = field(default_factory=list)
 
     def decisions(self, name: str) -> list[dict[str, Any]]:
         """The decision log's lines about a device."""
@@ -106,7 +109,7 @@ class Joining:
         self.errors = self._process.stderr.read()
 
     def wait_joined(self) -> dict[str, Any]:
-        """Until the device says that it is in; returns what it says."""
+        """Until the device reports that it has joined; returns that report."""
         wait_for(
             lambda: self._process.poll() is not None or any(s["state"] == "joined" for s in self.states),
             f"the device to join {self._site.name}",
@@ -139,7 +142,6 @@ class NetworkWorld:
     house: Site
     office: Site
     camera: DeviceNetwork
-    impostors: list[DeviceNetwork]
     elsewhere: Authority
     prometheus: Prometheus
     joined: Joining | None = None
@@ -150,7 +152,7 @@ class NetworkWorld:
         return self.folder / "camera"
 
     def device_command(self, *arguments: str, timeout: float = 120) -> Any:
-        """One `iot-safe-sim` command with --json; a fleet gives a list. Raises RuntimeError when it fails."""
+        """One `iot-safe-sim` command with --json; for a fleet, a list. Raises RuntimeError when it fails."""
         command = [sys.executable, "-m", "iot_safe_sim.cli", *arguments, "--json"]
         lines = run(command, timeout=timeout).splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{")]
@@ -171,14 +173,14 @@ class NetworkWorld:
         )  # fmt: skip
 
     def try_fleet(self) -> list[dict[str, Any]]:
-        """Each device of the fleet asks the house's RADIUS server; returns the decisions, one a device."""
+        """Let each device of the fleet authenticate at the house; returns the decisions, one for each device."""
         found: list[dict[str, Any]] = []
         for state in sorted((self.folder / "fleet").iterdir()):
             result = authenticate(
                 self.house.radius, self._peer(state), ssid=None, nas="house-switch", timeout=15, extra=("-N61:d:15",)
             )
             found.append({"accepted": result.accepted, "station": result.station})
-        # Lines are written a moment after the decisions; a certificate that OpenSSL refuses comes to none.
+        # The server logs a decision a moment later, and none about a certificate that OpenSSL refuses.
         for entry in found:
             with contextlib.suppress(AssertionError):
                 entry["reason"] = self.house.radius.decision_for(entry["station"], timeout=1)["reason"]
@@ -206,7 +208,7 @@ class NetworkWorld:
         self.parent.send(update)
 
     def forget(self, zone: str) -> None:
-        """Have both sites ask anew, as they would by themselves after the TTLs."""
+        """Have both sites ask again, as they would by themselves once the TTLs end."""
         for site in (self.house, self.office):
             site.unbound.control(f"flush_zone {zone}")
             ask(str(site.radius.control_socket), "flush", name=zone, below=True)
@@ -220,7 +222,7 @@ def _ds(registry: Registry, zone: str) -> str:
 
 @contextlib.contextmanager
 def build(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[NetworkWorld]:
-    """Start everything; whatever was started is ended when the block is left."""
+    """Start everything; the end of the block ends it."""
     with contextlib.ExitStack() as stack:
         say("the registry, its signed zones and their parent")
         registry = Registry(
@@ -244,14 +246,13 @@ def build(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator
         parent = stack.enter_context(Knot(folder / "parent", [Zone("example", delegations, ttl=TTL)]))
         public_ca = authority("Public CA")
         camera = stack.enter_context(DeviceNetwork(CAMERA))
-        impostors = [stack.enter_context(DeviceNetwork(f"02:00:00:00:bd:0{n}")) for n in (1, 2)]
         elsewhere = authority("CA of elsewhere.example")
         sites = [
-            stack.enter_context(_site(folder, name, registry, parent, public_ca, camera, impostors, elsewhere, say))
+            stack.enter_context(_site(folder, name, registry, parent, public_ca, camera, elsewhere, say))
             for name in ("house", "office")
         ]
         prometheus = stack.enter_context(_prometheus(folder, registry, sites))
-        world = NetworkWorld(folder, registry, parent, sites[0], sites[1], camera, impostors, elsewhere, prometheus)
+        world = NetworkWorld(folder, registry, parent, sites[0], sites[1], camera, elsewhere, prometheus)
         try:
             yield world
         finally:
@@ -275,7 +276,6 @@ def _site(
     parent: Knot,
     public_ca: Authority,
     camera: DeviceNetwork,
-    impostors: list[DeviceNetwork],
     elsewhere: Authority,
     say: Callable[[str], None],
 ) -> Iterator[Site]:
@@ -285,7 +285,7 @@ def _site(
     with contextlib.ExitStack() as stack:
         stubs = dict.fromkeys((MAKER, HOME), ("127.0.0.1", registry.dns_port))
         stubs["example"] = ("127.0.0.1", parent.port)
-        # The one thing that everybody has configured: the key of the DNS above.
+        # The only trust anchor that every site configures is the key of the parent zone.
         unbound = stack.enter_context(Unbound(folder / "unbound", stubs, parent.trust_anchors("example")))
         radius = FreeRadius(
             folder / "radius",
@@ -299,35 +299,39 @@ def _site(
         radius.server_ca = public_ca
         radius.server = public_ca.issue(server_name, common_name=server_name, eku=None)
         vlans = {42: "10.142.0.1/24", 30: "10.130.0.1/24"} if house else {66: "10.166.0.1/24"}
-        ports = (radius.auth_port, radius.acct_port)
-        switch = Switch(folder / "switch", camera, f"{name}0", ports, SECRET, vlans, name=f"{name}-switch")
-        spare = [
-            Switch(folder / f"switch{n}", impostor, "eth0", ports, SECRET, vlans, name=f"{name}-switch-{n}")
-            for n, impostor in enumerate(impostors if not house else [], 2)
-        ]
-        _prepare_radius(radius, [switch, *spare])
-        for each in [switch, *spare]:
-            # Before the server: it listens on every address, but must find these to answer from.
-            stack.enter_context(each)
+        cables = [Cable(camera, f"{name}0")]
+        if not house:
+            impostors = [DeviceNetwork(f"02:00:00:00:bd:0{number}") for number in (1, 2)]
+            cables += [Cable(stack.enter_context(impostor), "eth0") for impostor in impostors]
+        switch = Switch(
+            folder / "switch",
+            radius.auth_port,
+            radius.acct_port,
+            name=f"{name}-switch",
+            cables=cables,
+            vlans=vlans,
+        )
+        _prepare_radius(radius, switch)
+        # Before the server: it listens on every address, and must find this one to answer from.
+        stack.enter_context(switch)
         sync = TrustSync(
             folder / "sync", radius.config_file, _sync_settings(folder, name, registry, radius, switch, unbound)
         )
         stack.enter_context(sync)
         stack.enter_context(radius)
-        yield Site(name, folder, unbound, radius, sync, switch, spare)
+        yield Site(name, folder, unbound, radius, sync, switch)
 
 
-def _prepare_radius(radius: FreeRadius, switches: list[Switch]) -> None:
+def _prepare_radius(radius: FreeRadius, switch: Switch) -> None:
     radius.prepare()
-    for switch in switches:
-        radius.add_client(switch.name, switch.nas_address, switch.secret)
+    radius.add_client(switch.name, switch.nas_address, switch.secret)
     cui_key = radius.folder / "etc" / "cui.key"
     cui_key.write_bytes(os.urandom(16).hex().encode())
     cui_key.chmod(0o640)
     os.chown(cui_key, 0, radius.config_file.stat().st_gid)
     settings = radius.config_file.read_text()
     settings = settings.replace('# cui_key_file = "/etc/dane-radius/cui.key"', f'cui_key_file = "{cui_key}"')
-    # A small machine that runs two networks at once: more patience with the first packet than the default of 0.3 s.
+    # A small host that runs two networks needs more than the default of 0.3 s for the first packet.
     radius.config_file.write_text(settings.replace("# wait = 0.3", "wait = 1.0"))
 
 

@@ -212,14 +212,14 @@ class Story:
             unbound.daemon.signal(signal.SIGCONT)
         spent = observation.details["decision_milliseconds"]
         observation.details["deadline_milliseconds"] = DNS_DEADLINE * 1000
-        # The deadline bounds the wait for the DNS; a busy machine may add some scheduling to it.
+        # The deadline bounds the wait for the DNS; a busy host may add some scheduling to it.
         observation.expect(spent < DNS_DEADLINE * 1000 + 500, f"the decision took {spent:.0f} ms")
         observation.evidence += f" (deadline {DNS_DEADLINE} s)"
         return observation
 
 
 def run(world: World, show: Callable[[Observation], None]) -> list[Observation]:
-    """All observations, shown as they come."""
+    """All observations, each shown as soon as it is made."""
     made = []
     for observation in Story(world).observations():
         show(observation)

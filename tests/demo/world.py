@@ -54,7 +54,7 @@ def device_name(label: str) -> str:
 
 
 def build(folder: Path) -> World:
-    """Make certificates and zones, and start the daemons. What was started is ended again if a later one fails."""
+    """Make certificates and zones, and start the daemons. When one fails to start, end those before it."""
     vendor = authority("Camera Vendor CA")
     # A CA of another domain that copies the vendor's DN and key identifier.
     impostor_ca = authority("Camera Vendor CA", ski=vendor.ski)

@@ -1,4 +1,4 @@
-"""`script/demo` as a program: what it wrote down."""
+"""`script/demo` as a program, and its report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.deploy import REPOSITORY
 
 
 def demonstrate(part: str, report: Path, *, timeout: float) -> dict[str, Any]:
-    """Run one part of the demonstration, which must end well; returns what it wrote into `report`."""
+    """Run one part of the demonstration into `report`, and return that. Raises AssertionError when it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.demo", "--part", part, "--json", str(report)],
         cwd=REPOSITORY,

@@ -1,4 +1,4 @@
-"""Put the checkout where the RADIUS server's user can read it; its own folder may be one that only root may enter."""
+"""Copy the checkout to where the RADIUS server's user can read it. The checkout itself may be open to root only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("dane_radius", "policy", "freeradius", "trust_sync")
-# Only needed by developers; left out to keep the copy small.
+# Only developers need these; the copy stays small without them.
 _SKIPPED = ("mypy", "ruff", "pip", "setuptools", "pytest", "hypothesis", "schemathesis", "graphql", "sqlalchemy")
 
 

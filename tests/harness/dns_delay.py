@@ -1,7 +1,7 @@
 """Distance on loopback: a DNS relay between resolver and authoritative server that delays, loses, or goes silent.
 
-It runs in a process of its own, so that it shares no interpreter lock with whatever measures. UDP queries leave through
-one socket with query ids of the relay's own; TCP connections are passed on octet by octet.
+It runs in a process of its own, so it shares no interpreter lock with a measurement. UDP queries leave through one
+socket with query IDs of the relay's own; TCP connections are passed on octet by octet.
 
     with DnsDelay(knot.port, round_trip=0.03) as relay:
         Unbound(folder, {"iot.example": (relay.address, relay.port)}, anchors)
@@ -14,7 +14,6 @@ import contextlib
 import heapq
 import itertools
 import json
-import random
 import select
 import socket
 import subprocess
@@ -27,10 +26,9 @@ from typing import Any
 import dns.name
 
 from tests.harness.process import free_port
+from tests.harness.relay import MAX_UDP_OCTETS, REPLY, REQUEST, Loss, udp_socket
 
 _IDS = 65536
-_MAX_UDP_OCTETS = 65535
-_BUFFER_OCTETS = 4 * 1024 * 1024
 # Datagrams of one socket in a row, before what is due goes out.
 _BURST = 64
 
@@ -52,7 +50,7 @@ class Conditions:
 class DnsDelay:
     """A relay from `port` on each of `addresses` to 127.0.0.1:`server_port`.
 
-    Losses are drawn from `seed`: the n-th packet of a direction has the same fate in each run.
+    Losses are drawn from `seed`: the nth packet of a direction has the same fate in each run.
     """
 
     server_port: int
@@ -76,7 +74,7 @@ class DnsDelay:
             text=True,
             cwd=Path(__file__).parents[2],
         )
-        # The answer to this is also the sign that the sockets are open.
+        # The answer to this also shows that the sockets are open.
         self.set()
         return self
 
@@ -120,15 +118,14 @@ class _Relay:
 
     def __init__(self, addresses: list[str], port: int, server_port: int, seed: int) -> None:
         self._server = ("127.0.0.1", server_port)
-        self._fronts = {_udp((address, port)) for address in addresses}
-        self._back = _udp()
+        self._fronts = {udp_socket((address, port)) for address in addresses}
+        self._back = udp_socket()
         self._back.connect(self._server)
         self._listeners = {socket.create_server((address, port), backlog=512) for address in addresses}
         self._conditions = Conditions()
         self._silent: bytes | None = None
-        self._query_chance = random.Random(f"query {seed}")
-        self._answer_chance = random.Random(f"answer {seed}")
-        # Which socket was asked, by whom, with which id; under the id that the query has behind the relay.
+        self._loss = Loss(0.0, seed)
+        # By the query ID behind the relay: the socket that was asked, who asked, and the original query ID.
         self._askers: list[tuple[socket.socket, Any, bytes] | None] = [None] * _IDS
         self._last = 0
         # When, a running number, through which socket, what, and to whom (None: whom the socket is connected to).
@@ -163,6 +160,7 @@ class _Relay:
         if not line:
             return False
         self._conditions = Conditions(**json.loads(line))
+        self._loss.share = self._conditions.loss
         below = self._conditions.silent_below
         self._silent = dns.name.from_text(below.lower()).to_wire() if below else None
         print(json.dumps(self._counts), flush=True)
@@ -175,7 +173,7 @@ class _Relay:
         half = self._conditions.round_trip / 2
         for _ in range(_BURST):
             try:
-                packet, sender = source.recvfrom(_MAX_UDP_OCTETS)
+                packet, sender = source.recvfrom(MAX_UDP_OCTETS)
             except (BlockingIOError, ConnectionRefusedError):
                 return
             if len(packet) < 2 or self._lost(source, packet):
@@ -199,8 +197,7 @@ class _Relay:
             return True
         if self._silent and source is not self._back and self._silent in packet.lower():
             return True
-        chance = self._answer_chance if source is self._back else self._query_chance
-        return bool(self._conditions.loss) and chance.random() < self._conditions.loss
+        return self._loss(REPLY if source is self._back else REQUEST, packet)
 
     def _send_due(self) -> None:
         now = time.monotonic()
@@ -217,7 +214,7 @@ class _Relay:
     def _accept(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
         if self._conditions.black_hole:
-            # The kernel has completed the handshake already; nothing else will ever be heard.
+            # The kernel has completed the handshake already. The client hears nothing else.
             self._pairs[client] = client
             return
         server = socket.create_connection(self._server, timeout=1)
@@ -228,12 +225,12 @@ class _Relay:
 
     def _take_stream(self, source: socket.socket) -> None:
         try:
-            octets = source.recv(_MAX_UDP_OCTETS)
+            octets = source.recv(MAX_UDP_OCTETS)
         except OSError:
             octets = b""
         peer = self._pairs[source]
         if peer in self._latest and not self._conditions.black_hole:
-            # Never before what is on its way already. The end of the stream (no octets) is on its way, too.
+            # Never before octets that were sent earlier. The end of the stream (no octets) takes its time, too.
             self._latest[peer] = max(self._latest[peer], time.monotonic() + self._conditions.round_trip / 2)
             heapq.heappush(self._due, (self._latest[peer], next(self._number), peer, octets, None))
         if not octets:
@@ -246,19 +243,11 @@ class _Relay:
             # DNS messages are far smaller than a socket's buffer.
             out.sendall(octets)
             return
-        # The other end has nothing more to say. This one may have; if not, its descriptor is of no use any more.
+        # The other end has finished. This end may still send; if not, close it.
         del self._latest[out]
         out.shutdown(socket.SHUT_WR)
         if out not in self._pairs:
             out.close()
-
-
-def _udp(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one.bind(address)
-    one.setblocking(False)
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_OCTETS)
-    return one
 
 
 if __name__ == "__main__":

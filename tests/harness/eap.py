@@ -48,11 +48,12 @@ def write_peer_config(
     *,
     identity: str,
     server_ca: Path,
+    server_name: str = SERVER_NAME,
     tls: str = "1.3",
     name: str = "peer",
     chain: bytes = b"",
 ) -> Path:
-    """A network block for `device`; `chain`: more certificates (PEM) to send behind its own."""
+    """A network block for `device`. chain: more certificates (PEM), which the device sends behind its own."""
     certificate, key = device.save(folder, name)
     if chain:
         certificate.write_bytes(certificate.read_bytes() + chain)
@@ -66,7 +67,7 @@ def write_peer_config(
   {phase1}
   identity="{identity}"
   ca_cert="{server_ca}"
-  domain_match="{SERVER_NAME}"
+  domain_match="{server_name}"
   client_cert="{certificate}"
   private_key="{key}"
 }}
@@ -84,14 +85,16 @@ def authenticate(
     timeout: int = 10,
     repeat: int = 0,
     station: str | None = None,
+    port: int | None = None,
     extra: tuple[str, ...] = (),
 ) -> EapResult:
-    """One authentication (`repeat`: and as many more, which may resume).
+    """One authentication (`repeat`: and as many more, which may resume), at `port` (None: the server's own).
 
     The output goes to a file: a pipe that nobody drains would stall the peer in mid-conversation.
     """
     station = station or next_station()
-    arguments = ["eapol_test", "-c", str(config), "-a", "127.0.0.1", "-p", str(server.auth_port), "-s", SECRET]
+    port = port or server.auth_port
+    arguments = ["eapol_test", "-c", str(config), "-a", "127.0.0.1", "-p", str(port), "-s", SECRET]
     arguments += ["-t", str(timeout), "-M", station, "-n", "-r", str(repeat)]
     arguments += [f"-N32:s:{nas}"]
     if ssid is not None:

@@ -1,4 +1,7 @@
-"""The real RADIUS server: Debian's stock configuration with the module installed, on loopback and high ports."""
+"""FreeRADIUS: Debian's stock configuration with the module installed, on loopback and high ports.
+
+`eap_tls_server.EapTlsServer` is the same daemon without the module.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import re
 import shutil
 import socket
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,32 @@ SECRET = "testing123"
 SERVER_NAME = "radius.example.net"
 
 
+def start_freeradius(raddb: Path, log: Path, *, debug: bool = False) -> Daemon:
+    """Start a server with this configuration; returns when it answers requests.
+
+    debug: it logs each packet. Raises DaemonError, with the log's end, when it does not start.
+    """
+    ready = "Ready to process requests"
+
+    def count() -> int:
+        return log.read_text(errors="replace").count(ready) if log.exists() else 0
+
+    before = count()
+    return start(
+        "freeradius",
+        ["freeradius", *(["-xx"] if debug else []), "-f", "-l", "stdout", "-d", raddb],
+        log=log,
+        ready=lambda: count() > before,
+        timeout=30,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    )
+
+
 @dataclass
 class FreeRadius:
-    """A running server in `folder`, deciding by `policy` over `resolver_port`.
+    """A running server in `folder` that decides by `policy` over `resolver_port`.
 
-    `anchors`: CAs that OpenSSL knows from the start.
+    anchors: CAs that OpenSSL knows from the start. threads: None: what the installer sets.
     """
 
     folder: Path
@@ -55,7 +78,7 @@ class FreeRadius:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         self.acct_port = free_port()
-        # TLS sessions belong on a tmpfs, as /run is on a real machine.
+        # TLS sessions belong on a tmpfs, as /run is on a real host.
         self._memory = Path(tempfile.mkdtemp(prefix="dane-radius-", dir="/dev/shm"))
         self._memory.chmod(0o755)
         self.server_ca = authority("RADIUS server CA")
@@ -153,7 +176,7 @@ class FreeRadius:
             self.add_anchor(anchor)
 
     def _adapt_radiusd_conf(self) -> None:
-        """Folders, ports and clients of its own; everything else stays as Debian ships it."""
+        """Set folders, ports and clients; everything else stays as Debian ships it."""
         path = self.raddb / "radiusd.conf"
         text = path.read_text()
         for key, value in {
@@ -181,7 +204,7 @@ class FreeRadius:
         )
 
     def add_client(self, name: str, address: str, secret: str = SECRET) -> None:
-        """A NAS, before the server starts."""
+        """Add a NAS, before the server starts."""
         clients = self.raddb / "clients.conf"
         clients.write_text(
             clients.read_text()
@@ -190,7 +213,7 @@ class FreeRadius:
         )
 
     def write_policy(self, text: str) -> None:
-        """Replace the policy file at once, as an editor that renames would."""
+        """Replace the policy file atomically, as an editor that renames does."""
         fresh = self.policy_file.with_suffix(".new")
         fresh.write_text(text)
         fresh.chmod(0o644)
@@ -207,21 +230,8 @@ class FreeRadius:
     def start(self) -> FreeRadius:
         if not self.raddb.exists():
             self.prepare()
-        arguments = ["freeradius", "-f", "-l", "stdout", "-d", str(self.raddb)]
-        if self.debug:
-            arguments.insert(1, "-xx")
-        self.daemon = start(
-            "freeradius",
-            arguments,
-            log=self.log,
-            ready=self._ready,
-            timeout=30,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        )
+        self.daemon = start_freeradius(self.raddb, self.log, debug=self.debug)
         return self
-
-    def _ready(self) -> bool:
-        return "Ready to process requests" in self.log.read_text(errors="replace")
 
     def stop(self) -> None:
         if self.daemon:
@@ -229,7 +239,11 @@ class FreeRadius:
         shutil.rmtree(self._memory, ignore_errors=True)
 
     def __enter__(self) -> FreeRadius:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
@@ -241,17 +255,15 @@ class FreeRadius:
         lines = [json.loads(line) for line in self.decision_log.read_text().splitlines()]
         return [line for line in lines if line["event"] == "decision"]
 
-    def decision_for(self, station: str, timeout: float = 5.0) -> dict[str, Any]:
-        """The newest decision about a station (its Calling-Station-Id). Raises AssertionError when there is none."""
-        found: list[dict[str, Any]] = []
+    def decisions_about(self, station: str) -> list[dict[str, Any]]:
+        """The decisions about a station (its Calling-Station-Id) so far, the oldest first."""
         wanted = station.lower().replace(":", "-")
+        return [line for line in self.decisions() if line.get("station", "").lower() == wanted]
 
-        def look() -> bool:
-            found[:] = [line for line in self.decisions() if line.get("station", "").lower() == wanted]
-            return bool(found)
-
-        wait_for(look, f"a decision about station {station}", timeout)
-        return found[-1]
+    def decision_for(self, station: str, timeout: float = 5.0) -> dict[str, Any]:
+        """The newest decision about a station. Raises AssertionError when the log does not get one in time."""
+        wait_for(lambda: self.decisions_about(station), f"a decision about station {station}", timeout)
+        return self.decisions_about(station)[-1]
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""
@@ -278,11 +290,7 @@ class FreeRadius:
     def wait_policy(self, timeout: float = 5.0) -> None:
         """Until the server has looked at the policy file again."""
         before = self.policy_log_lines()
-        deadline = time.monotonic() + timeout
-        while self.policy_log_lines() == before:
-            if time.monotonic() > deadline:
-                raise AssertionError("the policy file was not looked at")
-            time.sleep(0.05)
+        wait_for(lambda: self.policy_log_lines() > before, "the server to look at the policy file", timeout)
 
     def policy_log_lines(self) -> int:
         text = self.decision_log.read_text() if self.decision_log.exists() else ""

@@ -1,4 +1,4 @@
-"""Certificates for tests: honest ones, and every kind of dishonest one."""
+"""Certificates for tests: honest ones, and dishonest ones of every kind."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Authority(Identity):
         return Identity(builder.sign(self.key, hashes.SHA256()), key)
 
     def full_aki(self, key_identifier: bytes | None = None) -> x509.AuthorityKeyIdentifier:
-        """An AKI that names this CA by serial number, too, so that it stays apart from one with the same DN and SKI."""
+        """An AKI that also names this CA by serial number, to tell it from a CA with the same DN and SKI."""
         issuer = [x509.DirectoryName(self.certificate.subject)]
         return x509.AuthorityKeyIdentifier(key_identifier or self.ski, issuer, self.certificate.serial_number)
 

@@ -1,32 +1,48 @@
-"""Networks between the host and test switches: 10.N.n.0/24, with an N that no other test run on this machine has."""
+"""Networks between this host and test switches, with a number that no other test run on this host holds."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import itertools
 import socket
+import threading
+from typing import NamedTuple
 
 _numbers = itertools.count(1)
-# Held while this process lives: an abstract socket's name can be bound once, and goes with the process.
-_claim: socket.socket | None = None
-_second_octet = 0
+# Switches are made in several threads at once.
+_lock = threading.Lock()
 
 
-def next_private_net() -> str:
-    """The first three octets of a network that nobody else uses, for example `10.201.3`."""
-    return f"10.{_octet()}.{next(_numbers) % 250}"
+class Link(NamedTuple):
+    """The addresses of this host (`here`) and of a switch (`there`), and their prefix length."""
+
+    here: str
+    there: str
+    prefix: int
 
 
-def _octet() -> int:
-    global _claim, _second_octet
-    for octet in range(200, 250) if _claim is None else ():
+def next_link(*, ipv6: bool = False) -> Link:
+    """Two addresses that nobody else uses, from 10.N.n.0/24 or fd00:dade:N:n::/64."""
+    with _lock:
+        first, second = _claim()[0], next(_numbers) % 250
+    net = f"fd00:dade:{first:x}:{second:x}::" if ipv6 else f"10.{first}.{second}."
+    return Link(f"{net}1", f"{net}2", 64 if ipv6 else 24)
+
+
+@functools.cache
+def _claim() -> tuple[int, socket.socket]:
+    """A second octet, and the socket that claims it for as long as this process lives.
+
+    An abstract socket's name can be bound once, and the kernel frees it at process exit.
+    """
+    for octet in range(200, 250):
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             claim.bind(f"\0dane-radius-test-net-{octet}")
         except OSError:
             claim.close()
             continue
-        _claim, _second_octet = claim, octet
-        break
-    if _claim is None:
-        raise RuntimeError("fifty test runs hold all networks from 10.200.0.0 to 10.249.255.255")
-    return _second_octet
+        atexit.register(claim.close)
+        return octet, claim
+    raise RuntimeError("fifty test runs hold all networks from 10.200.0.0 to 10.249.255.255")

@@ -1,7 +1,8 @@
-"""Start a daemon, wait until it answers, end it, and show its log when it does not come up."""
+"""Start a daemon, wait until it answers, end it, and show its log when it does not start. Wait for anything else."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -117,6 +118,15 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 10.0, 
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout:.0f} s for {what}")
         time.sleep(interval)
+
+
+async def wait_for_async(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+    """As `wait_for`, while the event loop goes on."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s for {what}")
+        await asyncio.sleep(0.02)
 
 
 def free_port(address: str = "127.0.0.1") -> int:

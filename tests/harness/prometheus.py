@@ -14,7 +14,7 @@ from tests.harness.process import Daemon, free_port, start, wait_for
 
 @dataclass
 class Prometheus:
-    """targets: job name -> URL of its metrics. `ca_file`: for those on https."""
+    """A running Prometheus. targets: job name -> URL of its metrics. ca_file: for those on HTTPS."""
 
     folder: Path
     targets: dict[str, str]

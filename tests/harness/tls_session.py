@@ -1,4 +1,4 @@
-"""Real SSL_SESSIONs as FreeRADIUS writes them down: OpenSSL's server side of a handshake in memory, in DER."""
+"""SSL_SESSIONs as FreeRADIUS writes them: OpenSSL's server side of a handshake in memory, in DER."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""trust-sync as a process, and a server that speaks a registry's HTTPS interface, or misbehaves in a chosen way."""
+"""trust-sync as a process, and a web server with a registry's HTTPS interface, or with faults that a test chooses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dane_radius.local.control_socket import ControlError, ask
+from dane_radius.local import ControlError, ask
 from tests.harness.pki import Authority, Identity, authority
 from tests.harness.process import Daemon, free_port, start
 
@@ -24,10 +24,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class WebServer:
-    """A TLS server on 127.0.0.1:`port` for `names`, from a thread of its own.
+    """A TLS server on `address`, in a thread of its own. `names`: the host names in its certificate.
 
-    `files`: path -> body, or a handler that does worse things; of a path of the registry's interface, a handler takes
-    its place. `requests`: the paths that were asked for. `batch`: changes in one answer at the most.
+    files: the body of each path, or a handler; both take precedence over the registry's interface. requests: the
+    requested paths. batch: the most changes in one response.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class WebServer:
         self.changes: list[dict[str, Any]] = []
         self.anchors: list[dict[str, Any]] = []
         self.published: list[str] = []
-        # Changes below this number are forgotten: 410.
+        # Changes below this number are no longer available (status 410).
         self.horizon = 0
         self.broken_status: int | None = None
         self._loop = asyncio.new_event_loop()
@@ -89,7 +89,7 @@ class WebServer:
         for task in left:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        # Connections that were closed just now hear of it in the loop's next turns.
+        # Transports that were closed finish in the loop's next iterations.
         for _ in range(3):
             self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
@@ -130,7 +130,7 @@ class WebServer:
 
     async def _api(self, request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != f"Bearer {self.api_key}":
-            return web.json_response({"error": "who are you?"}, status=401)
+            return web.json_response({"error": "unauthorized"}, status=401)
         if self.broken_status:
             return web.Response(status=self.broken_status)
         if request.path == "/v1/snapshot":
@@ -147,7 +147,7 @@ class WebServer:
                 pass
             if self.broken_status:
                 return web.Response(status=self.broken_status)
-        # They are numbered without gaps.
+        # The numbers have no gaps.
         first = int(self.changes[0]["seq"]) if self.changes else 1
         found = self.changes[max(0, since + 1 - first) :][: self.batch]
         return web.json_response({"changes": found, "next": found[-1]["seq"] if found else self.seq})
@@ -160,14 +160,14 @@ class WebServer:
         self._loop.call_soon_threadsafe(self._changed.set)
 
     def announce_all(self, kind: str, names: Iterable[str]) -> None:
-        """Add a change for each name, and only then tell those who wait."""
+        """Add a change for each name. Waiting polls are answered only after the last one."""
         for name in names:
             change = {"seq": self.seq + 1, "time": "2026-01-01T00:00:00Z", "type": kind, "domain": "", "name": name}
             self.changes.append({**change, "anchor": None})
         self._loop.call_soon_threadsafe(self._changed.set)
 
     def publish_ca(self, ca: Identity) -> str:
-        """Put a CA certificate where draft-wilson-dane-pkix-cd section 3.5 expects it; returns the path."""
+        """Publish a CA at its authority URL (draft-wilson-dane-pkix-cd section 3.5). Returns the path."""
         path = authority_path(ca)
         self.files[path] = ca.pem
         return path
@@ -184,7 +184,7 @@ def anchor_json(anchor: Identity, domain: str | None = None) -> dict[str, Any]:
 
 @dataclass
 class TrustSync:
-    """The worker as an operator would run it. `settings`: more TOML, behind the first keys."""
+    """The worker as an operator runs it. settings: further TOML, after the top-level keys."""
 
     folder: Path
     dane_radius: Path
@@ -248,7 +248,7 @@ class TrustSync:
         return self.ask("status")
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """The log's lines of one kind."""
+        """The log lines of one event."""
         if not self.log.exists():
             return []
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]

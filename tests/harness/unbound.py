@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import dns.flags
 import dns.message
 import dns.query
 
-from tests.harness.process import Daemon, free_port, start
+from tests.harness.process import Daemon, free_port, start, wait_for
+
+_markers = itertools.count(1)
 
 
 @dataclass
@@ -143,19 +145,18 @@ remote-control:
         return b"".join(chunks).decode()
 
     def flush(self, name: str) -> None:
-        """Forget a name: its TLSA, and what qname minimisation learned about it."""
+        """Flush a name from the cache: its TLSA records, and what QNAME minimisation learned about it."""
         self.control(f"flush_type {name} TLSA")
         self.control(f"flush {name}")
 
     def queries_for(self, name: str) -> int:
-        """How many client queries for `name` the query log holds."""
-        # The log is written by the daemon's own buffering; a marker query proves that it is flushed so far.
-        marker = f"marker-{time.monotonic_ns()}.invalid"
-        self.query(marker, "A")
-        deadline = time.monotonic() + 5
-        while marker not in (text := self.log.read_text(errors="replace")):
-            if time.monotonic() > deadline:
-                raise AssertionError("unbound's query log does not show the marker query")
-            time.sleep(0.02)
+        """How many clients' TLSA queries for `name` the query log holds."""
+        # unbound buffers its log; once this query is in it, so is everything before.
+        marker = f"marker-{next(_markers)}.invalid. "
+        self.query(marker.strip(), "A")
+        wait_for(lambda: marker in self._log_text(), "the marker query in unbound's log", timeout=5)
         wanted = name.lower().rstrip(".") + ". "
-        return sum(1 for line in text.lower().splitlines() if f" {wanted}tlsa in" in line)
+        return sum(1 for line in self._log_text().lower().splitlines() if f" {wanted}tlsa in" in line)
+
+    def _log_text(self) -> str:
+        return self.log.read_text(errors="replace")

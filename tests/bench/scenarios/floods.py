@@ -29,6 +29,7 @@ _SEED = 4
 _HONEST_RATE = 20.0
 _CLAIM_RATES = (20, 200)
 _ANSWER_SECONDS = 5.0
+_PORTS = 64
 
 
 @contextmanager
@@ -60,34 +61,39 @@ def silent_worker(path: Path) -> Iterator[None]:
 
 
 class Strangers:
-    """Conversations that are begun and left. Each has a NAS port of its own identifiers and another station."""
+    """Conversations that are begun and left, from enough ports that no identifier is used again soon."""
 
     def __init__(self, load: Load, device: Device) -> None:
         self._load, self._device = load, device
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.settimeout(_ANSWER_SECONDS)
-        self._socket.connect(load.server)
+        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_PORTS)]
+        for port in self._sockets:
+            port.settimeout(_ANSWER_SECONDS)
+            port.connect(load.server)
         self._count = 0
 
     def claim(self, *, handshake: bool) -> None:
         """Send an identity; with `handshake`, take the answer and begin TLS, too."""
         self._count += 1
-        name = f"nobody{self._count}.camera._device.{_ZONE}"
+        # A handshake by a name would wait for the hint each time, and take as long.
+        name = f"anonymous@{_ZONE}" if handshake else f"nobody{self._count}.camera._device.{_ZONE}"
         attributes = nas_attributes(self._device, name, ssid=self._load.ssid)
         conversation = Conversation(Peer(self._device.context, name.encode()), attributes, self._load.secret)
+        port = self._sockets[self._count % _PORTS]
         for step in range(2 if handshake else 1):
-            self._socket.send(conversation.request((2 * self._count + step) % 256))
+            port.send(conversation.request((2 * (self._count // _PORTS) + step) % 256))
             if handshake:
-                conversation.receive(self._socket.recv(4096))
+                conversation.receive(port.recv(4096))
 
     def close(self) -> None:
-        self._socket.close()
+        for port in self._sockets:
+            port.close()
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """The whole measurement."""
     seconds = settings.pick(20.0, 5.0)
-    count = settings.pick(5000, 500)
+    # Fewer than max_sessions: beyond, the server rejects at once, and the reject waits for reject_delay.
+    count = settings.pick(3500, 500)
     with tempfile.TemporaryDirectory(prefix="dane-floods-") as folder:
         Path(folder).chmod(0o755)
         path = Path(folder) / "hints.sock"
@@ -133,6 +139,7 @@ def _latency(here: Stand, arm: Arm, rate: int, seconds: float) -> dict[str, Any]
 
 def _memory(here: Stand, arm: Arm, count: int, *, handshake: bool) -> dict[str, Any]:
     """What the server keeps of conversations that are left, right after the last of them."""
+    here.cold(arm)
     before = resident_megabytes(arm.server)
     strangers = Strangers(here.load(arm), here.fleets[_ZONE].devices[0])
     try:

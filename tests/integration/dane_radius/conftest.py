@@ -1,7 +1,11 @@
-"""One site for the tests of this folder: a signed zone, a validating resolver, and a RADIUS server that decides."""
+"""One site for the tests of this folder: a signed zone, a validating resolver, and a RADIUS server that decides.
+
+`site` is shared; `own_servers` makes servers for tests that change, break or end one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -63,7 +67,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Site:
-    """The running daemons, a CA that the server knows, and how to try to get in."""
+    """The running daemons, a CA that the server knows, and how devices try to be admitted."""
 
     folder: Path
     knot: Knot
@@ -95,13 +99,40 @@ class Site:
         result = authenticate(self.radius, self.peer(device, tls=tls), **options)
         return result, self.radius.decision_for(result.station)
 
-    def reason(self, device: Identity, **options: Any) -> str:
-        """The reason of an authentication that must be refused."""
+    def refusal(self, device: Identity, **options: Any) -> str | None:
+        """The reason why a device is refused; None when the RADIUS answer, EAP or the log says that it is not."""
         result, decision = self.authenticate(device, **options)
-        assert result.code == "Access-Reject"
-        assert not result.accepted
-        assert decision["verdict"] == "reject"
-        return str(decision["reason"])
+        refused = result.code == "Access-Reject" and not result.accepted and decision["verdict"] == "reject"
+        return str(decision["reason"]) if refused else None
+
+
+@dataclass(frozen=True)
+class OwnServers:
+    """Servers of a test's own, which know one CA, and a device of it that they admit."""
+
+    folder: Path
+    resolver_port: int
+    ca: Authority
+    device: Identity
+    stack: contextlib.ExitStack
+
+    def prepare(self, name: str, **options: Any) -> FreeRadius:
+        """A server that is installed, but not started. Whatever a test leaves of it ends with the session."""
+        server = FreeRadius(self.folder / name, self.resolver_port, POLICY, [self.ca], **options)
+        self.stack.callback(server.stop)
+        server.prepare()
+        return server
+
+    def authenticate(self, server: FreeRadius, device: Identity | None = None, **options: Any) -> EapResult:
+        """One authentication of a device (None: the one that is admitted)."""
+        config = write_peer_config(
+            server.folder / "peers",
+            device or self.device,
+            identity=f"anonymous@{ZONE}",
+            server_ca=server.server_ca_file,
+            name=f"p{next(_numbers)}",
+        )
+        return authenticate(server, config, **options)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +146,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def dns(folder: Path) -> Iterator[tuple[Knot, Unbound]]:
-    # One record in the groups from the start: a denial of a whole group would be cached for what stands below it.
+    # Each group has a record from the start: a cached denial of a whole group would cover every name below it.
     keep = "".join(f"keep.{group}._device TLSA 3 1 1 {'00' * 32}\n" for group in ("camera", "house", "cellar", "lock"))
     zones = [Zone(ZONE, keep), Zone(PLAIN_ZONE, signed=False)]
     with Knot(folder / "knot", zones) as knot:
@@ -130,3 +161,14 @@ def site(folder: Path, dns: tuple[Knot, Unbound]) -> Iterator[Site]:
     ca = authority("Site Test CA")
     with FreeRadius(folder / "radius", unbound.port, POLICY, [ca]) as radius:
         yield Site(folder, knot, unbound, radius, ca)
+
+
+@pytest.fixture(scope="session")
+def own_servers(folder: Path, dns: tuple[Knot, Unbound]) -> Iterator[OwnServers]:
+    knot, unbound = dns
+    ca = authority("CA of own servers")
+    name = f"own.camera._device.{ZONE}"
+    device = ca.issue(name)
+    knot.add_tlsa(ZONE, name, str(device.tlsa()), 3600)
+    with contextlib.ExitStack() as stack:
+        yield OwnServers(folder, unbound.port, ca, device, stack)

@@ -1,4 +1,4 @@
-"""Real EAP-TLS through the real server: who gets in, with what, and who does not and why."""
+"""Real EAP-TLS through the real server: which devices are admitted, with what, and why others are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_stronger_digest_silences_a_weaker_one_that_would_match(site: Site) ->
     device = site.ca.issue(name)
     other = site.ca.issue(name)
     site.publish(name, device.tlsa(3, 1, 1), other.tlsa(3, 1, 2))
-    assert site.reason(device) == "tlsa_mismatch"
+    assert site.refusal(device) == "tlsa_mismatch"
 
 
 def test_an_unusable_record_neither_admits_nor_hides_its_neighbour(site: Site) -> None:
@@ -90,7 +90,7 @@ def test_an_unusable_record_neither_admits_nor_hides_its_neighbour(site: Site) -
     device = site.ca.issue(name)
     # As raw data: dnspython refuses to send such a record, as a careless registry would not.
     _publish_raw(site, name, bytes.fromhex("030101abcd"))
-    assert site.reason(device) == "tlsa_unusable"
+    assert site.refusal(device) == "tlsa_unusable"
     site.publish(name, device.tlsa())
     site.unbound.flush(name)
     _flush(site, name)
@@ -119,7 +119,7 @@ def test_flush_makes_a_deletion_count_at_once(site: Site) -> None:
     assert site.authenticate(device)[0].accepted, "the answer was not cached for its TTL"
     site.unbound.flush(name)
     _flush(site, name)
-    assert site.reason(device) == "tlsa_absent"
+    assert site.refusal(device) == "tlsa_absent"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_certificate_without_one_usable_name_is_refused(
 ) -> None:
     extension = None if san is None else x509.SubjectAlternativeName(san)
     device = site.ca.issue(*names, san=extension, common_name="a1.camera._device.iot.example")
-    assert site.reason(device) == reason
+    assert site.refusal(device) == reason
 
 
 def test_two_names_of_which_policy_selects_one(site: Site) -> None:
@@ -159,7 +159,7 @@ def test_a_subject_alternative_name_with_hundreds_of_names_is_refused(site: Site
     # FreeRADIUS itself refuses handshake messages above 16 KiB, long before a decision.
     names = [f"n{i:05}.camera._device.iot.example" for i in range(350)]
     device = site.ca.issue(*names)
-    assert site.reason(device, timeout=30) == "san_ambiguous"
+    assert site.refusal(device, timeout=30) == "san_ambiguous"
     enormous = site.ca.issue(*[f"n{i:05}.camera._device.iot.example" for i in range(3000)])
     assert authenticate(site.radius, site.peer(enormous), timeout=30).code == "Access-Reject"
 
@@ -218,19 +218,19 @@ def test_networks_by_ssid_and_nas(site: Site) -> None:
     device = site.ca.issue(house)
     site.publish(house, device.tlsa())
     assert site.authenticate(device, ssid="iot-upstairs")[0].attributes["Tunnel-Private-Group-Id"] == [b"10".hex()]
-    assert site.reason(device, ssid="guests") == "policy_network"
+    assert site.refusal(device, ssid="guests") == "policy_network"
     cellar = site.name("cellar")
     device = site.ca.issue(cellar)
     site.publish(cellar, device.tlsa())
     assert site.authenticate(device, nas="switch-1")[0].attributes["Tunnel-Private-Group-Id"] == [b"11".hex()]
-    assert site.reason(device, nas="ap-1") == "policy_network"
+    assert site.refusal(device, nas="ap-1") == "policy_network"
 
 
 def test_strength_is_required_by_the_rule(site: Site) -> None:
     name = site.name("lock")
     device = site.ca.issue(name)
     site.publish(name, device.tlsa(1, 1, 1))
-    assert site.reason(device) == "policy_strength"
+    assert site.refusal(device) == "policy_strength"
 
 
 def test_pkix_ee_needs_an_anchor_of_the_identity_domain(site: Site) -> None:
@@ -238,7 +238,7 @@ def test_pkix_ee_needs_an_anchor_of_the_identity_domain(site: Site) -> None:
     device = site.ca.issue(name)
     site.publish(name, device.tlsa(1, 1, 1))
     # The CA is in OpenSSL's folder, but the index does not let it vouch for this domain.
-    assert site.reason(device) == "chain_invalid"
+    assert site.refusal(device) == "chain_invalid"
 
 
 def test_monitor_mode_lets_in_and_says_so(site: Site) -> None:
@@ -256,7 +256,7 @@ def test_an_unsigned_zone_is_insecure(site: Site) -> None:
     name = site.name(zone="plain.example")
     device = site.ca.issue(name)
     site.publish(name, device.tlsa(), zone="plain.example")
-    assert site.reason(device) == "dns_insecure"
+    assert site.refusal(device) == "dns_insecure"
 
 
 def test_a_changed_policy_counts_and_a_broken_one_does_not(site: Site) -> None:

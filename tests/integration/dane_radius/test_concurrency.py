@@ -1,4 +1,4 @@
-"""Many supplicants at once: nothing lost, nothing left behind, and a dead zone hurts nobody else."""
+"""Many supplicants at once: nothing is lost or left behind, and a dead zone delays no other zone's devices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_sixteen_supplicants_for_thirty_seconds(site: Site) -> None:
     for number in range(SUPPLICANTS):
         name = site.name()
         device = site.ca.issue(name)
-        # Every fourth one must be refused, all the time, among the others.
+        # The server must refuse every fourth one each time, among the others.
         if number % 4:
             site.publish(name, device.tlsa(), ttl=5)
         devices.append((site.peer(device, tls="1.3" if number % 2 else "1.2"), bool(number % 4)))
@@ -67,7 +67,7 @@ def test_sixteen_supplicants_for_thirty_seconds(site: Site) -> None:
     wait_for(lambda: len(site.radius.decisions()) >= everything, "the last lines of the decision log")
     made = Counter(d["verdict"] for d in site.radius.decisions())
     assert made["accept"] - before["accept"] == outcomes[True, "accept"], (
-        "the server counts other accepts than the peers"
+        "the server's count of accepts differs from the peers'"
     )
     assert made["reject"] - before["reject"] == outcomes[False, "reject"]
     assert list(site.radius.session_dir.iterdir()) == [], "session files were left behind"
@@ -78,7 +78,7 @@ def test_sixteen_supplicants_for_thirty_seconds(site: Site) -> None:
 
 
 def test_a_silent_resolver_for_one_zone_leaves_others_alone(site: Site) -> None:
-    """All DNS is silent; devices whose answers are cached keep getting in while others wait and are refused."""
+    """The DNS is silent: the server still admits devices with cached answers, while others wait and are refused."""
     name = site.name()
     device = site.ca.issue(name)
     site.publish(name, device.tlsa(), ttl=3600)

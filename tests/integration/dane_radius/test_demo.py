@@ -1,4 +1,4 @@
-"""The demo's observations are the acceptance test of the main job: all of them, from its own command."""
+"""All observations of the demo hold, from its own command: the acceptance test of the main job."""
 
 from __future__ import annotations
 

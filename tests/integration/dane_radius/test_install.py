@@ -138,7 +138,7 @@ def test_the_servers_limits_are_raised_as_asked_and_given_back(machine: Machine)
     conf, settings = machine.raddb / "radiusd.conf", machine.folder / "etc" / "dane-radius.toml"
     before = conf.read_text()
     status = conf.stat()
-    # None: as the last time.
+    # None: as in the previous install.
     for threads, expected, waiting in ((0, 32, 28), (100, 100, 87), (None, 100, 87), (2000, 2000, 1750)):
         options = [] if threads is None else ["--threads", str(threads)]
         code, report = machine.install(*_certificate(machine), *options, "--no-check")
@@ -149,7 +149,7 @@ def test_the_servers_limits_are_raised_as_asked_and_given_back(machine: Machine)
         after = conf.stat()
         assert (after.st_mode, after.st_uid, after.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
     assert any("raise limits in" in action and "max_servers 100 -> 2000" in action for action in report["actions"])
-    # What an operator sets in between is theirs.
+    # What the operator sets in between stays.
     conf.write_text(conf.read_text().replace("max_requests = 65536", "max_requests = 131072"))
     code, report = machine.install("--uninstall", "--no-check")
     assert code == 0
@@ -170,7 +170,7 @@ def test_an_upgrade_keeps_what_was_chosen(machine: Machine, request: pytest.Fixt
     assert '\nsocket = "/run/trust-sync/trust-sync.sock"\n' in settings
     assert machine.install()[1]["actions"] == []
     assert machine.snapshot() == before
-    # What is said now counts, and is what holds from now on.
+    # The new option takes effect, and stays in force for later installs.
     for options in (("--hint-socket", "", "--accounting", "none", "--no-resumption"), ()):
         code, report = machine.install(*options)
         assert code == 0, report

@@ -1,4 +1,4 @@
-"""Resumed TLS sessions: the decision is made anew each time, or there is none."""
+"""Resumed TLS sessions: each resumption gets a decision of its own, or is refused."""
 
 from __future__ import annotations
 

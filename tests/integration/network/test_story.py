@@ -1,4 +1,4 @@
-"""The whole story on real 802.1X is the acceptance test of the parts together: all of it, from the demo's command."""
+"""The whole story on real 802.1X, from the demo's command: the acceptance test of all parts together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_observation_of_the_story_holds(tmp_path: Path) -> None:
     assert seen["move_to_office"]["discovery"]["source"] == "pkix-cd"
     assert seen["accounting"]["radacct"]["username"] == NAME
     assert seen["rehome"]["decision"]["name"] == NEW_NAME
-    # Nobody with an old certificate got in, before the parent knew of the new keys and after.
+    # No device with an old certificate was admitted, before the parent published the new keys or after.
     locked_out = seen["rollover"]["before_ds"] + seen["rollover"]["after_ds"]
     assert [entry["accepted"] for entry in locked_out] == [False] * 2 * FLEET
     assert {entry["reason"] for entry in seen["rollover"]["before_ds"]} == {"dns_bogus"}

@@ -56,7 +56,7 @@ def end(code: int, identifier: int) -> bytes:
 
 @dataclass
 class EapServer:
-    """Answers EAP responses. `commits`: whether it sends the commitment message of RFC 9190."""
+    """Answers EAP responses. commits: whether it sends the commitment message of RFC 9190."""
 
     context: ssl.SSLContext
     fragment: int = 300

@@ -1,4 +1,4 @@
-"""The DNS relay: whose answer is whose, what is lost, and what passes."""
+"""The DNS relay: each asker gets its own answer, and the relay loses what it is told to lose."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def ask(relay: DnsDelay, name: str, address: str = "127.0.0.1", timeout: float =
 
 
 def query_is_lost(relay: DnsDelay, asker: socket.socket, name: str) -> bool:
-    """Send a query, and whether the relay lost it. No other packet may be on its way."""
+    """Whether the relay lost this query, which it sends now. No other packet may be under way."""
     before = relay.set()
     asker.sendto(dns.message.make_query(name, "TLSA").to_wire(), (relay.address, relay.port))
     deadline = time.monotonic() + 5

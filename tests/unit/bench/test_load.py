@@ -1,4 +1,4 @@
-"""How the load generator's NAS behaves towards servers that are silent, forge, or know nobody."""
+"""The load generator's NAS with servers that are silent, forge answers, or refuse every device."""
 
 from __future__ import annotations
 

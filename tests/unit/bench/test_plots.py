@@ -1,4 +1,4 @@
-"""The plots: axes, and SVG that a parser takes."""
+"""The plots: axes, and SVG that a parser accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Percentiles, summaries, and bars on both of their sides."""
+"""Percentiles, summaries, and bars: a figure within each, and one beyond."""
 
 from __future__ import annotations
 
