@@ -1,4 +1,4 @@
-"""What the subcommands share: options, logging, output, and errors as one line."""
+"""What the subcommands share: options, logging, output, and the report of errors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from typing import Any, TypeVar
 import click
 import structlog
 
-from iot_safe_sim.fleet import FAILURES
-from iot_safe_sim.keystore import NAMES
-from iot_safe_sim.pty_port import PortError
-from iot_safe_sim.supplicant import JoinError
+from iot_safe_sim.device import FAILURES, JoinError
+from iot_safe_sim.keystore import KEY_STORE_NAMES
+from iot_safe_sim.modem import PortError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-#: Errors that are somebody's doing, not a defect: shown as one line, exit code 1.
+#: Errors that are not defects of this program. Each is reported as one line, with exit code 1.
 _EXPECTED = (*FAILURES, PortError, JoinError)
 
 
 def configure_logging(*, verbose: bool) -> None:
-    """Readable on a terminal, JSON elsewhere; always on standard error."""
+    """Log to standard error, readable on a terminal and as JSON elsewhere."""
     renderer: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -39,28 +38,28 @@ def configure_logging(*, verbose: bool) -> None:
 
 
 def state_option(function: FunctionT) -> FunctionT:
-    """--state DIR."""
+    """The option --state DIR."""
     return click.option(
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
         required=True,
-        help="State directory: the card's content and, with SoftHSM, its token. Created when missing.",
+        help="State directory: the card's content and, with SoftHSM, its token. Created if it does not exist.",
     )(function)
 
 
 def key_store_option(function: FunctionT) -> FunctionT:
-    """--key-store NAME."""
+    """The option --key-store NAME."""
     return click.option(
         "--key-store",
-        type=click.Choice(NAMES),
+        type=click.Choice(KEY_STORE_NAMES),
         default=None,
-        help="Where private keys live. Default: what the card was made with; softhsm for a new card.",
+        help="Where private keys live. Default: the key store that the card was made with; softhsm for a new card.",
     )(function)
 
 
 @contextlib.contextmanager
 def reported_errors() -> Iterator[None]:
-    """Show expected errors as one line on standard error and exit with 1."""
+    """Report expected errors as one line on standard error, and exit with code 1."""
     try:
         yield
     except _EXPECTED as error:
@@ -69,6 +68,6 @@ def reported_errors() -> Iterator[None]:
 
 
 def print_json(document: Any) -> None:
-    """One line of JSON on standard output, at once."""
+    """Write one line of JSON to standard output, and flush it."""
     click.echo(json.dumps(document, sort_keys=True))
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`iot-safe-sim join`: onto a network with the card's identity."""
+"""`iot-safe-sim join`: join a network with the card's identity."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from types import FrameType
 
 import click
 
-from iot_safe_sim.card import Card
+from iot_safe_sim.card import Card, key_store_of
 from iot_safe_sim.cli.common import print_json, reported_errors, state_option
-from iot_safe_sim.join import Change, JoinState, Prepared, Supplicant, prepare
-from iot_safe_sim.storage import key_store_of
-from iot_safe_sim.supplicant import JoinError, Network
+from iot_safe_sim.device import Change, JoinError, JoinState, Network, Prepared, Supplicant, prepare
 
 _REFUSALS = (JoinState.REJECTED, JoinState.SERVER_REFUSED, JoinState.KEY_UNAVAILABLE)
 
 
-class _Stopped(Exception):  # not an error: the user ends it
+class _Stopped(Exception):  # not an error: the user stops the command
     """SIGTERM or SIGINT."""
 
 
 @click.command()
 @state_option
 @click.option("--interface", required=True, help="Network interface, for example eth0 or wlan0.")
-@click.option("--ssid", help="WiFi network. Without it: Ethernet, IEEE 802.1X on the wire.")
+@click.option("--ssid", help="WiFi network. Without it: Ethernet with IEEE 802.1X.")
 @click.option("--radius-name", multiple=True, required=True, help="DNS name in the RADIUS server's certificate.")
 @click.option(
     "--radius-ca",
@@ -35,12 +33,16 @@ class _Stopped(Exception):  # not an error: the user ends it
     help="PEM file with the CA of the RADIUS server.",
 )
 @click.option("--tls-1.2", "tls12", is_flag=True, help="Offer TLS 1.2 only.")
-@click.option("--print-config", is_flag=True, help="Write the files, print the configuration, and end.")
-@click.option("--once", is_flag=True, help="End with the first result: 0 joined, 1 refused or not in time.")
+@click.option("--print-config", is_flag=True, help="Write the files, print the configuration, and exit.")
+@click.option("--once", is_flag=True, help="Exit with the first result: 0 joined, 1 refused or not in time.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds until it is joined."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Seconds within which the device must have joined.",
 )
-@click.option("--debug", is_flag=True, help="Have wpa_supplicant log everything into its log file.")
+@click.option("--debug", is_flag=True, help="Make wpa_supplicant log everything to its log file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each change of state.")
 def join(
     state: Path,
@@ -57,8 +59,8 @@ def join(
 ) -> None:
     """Join a network with EAP-TLS. The key stays in the token; the RADIUS server's name and CA are verified.
 
-    Runs wpa_supplicant and reports its state until SIGTERM or SIGINT. The device leaves with an EAPOL-Logoff.
-    Needs the rights to use the interface (root).
+    Runs wpa_supplicant and reports its state until SIGTERM or SIGINT, and then sends an EAPOL-Logoff. Needs the rights
+    to use the interface (root).
 
     \b
     Example:
@@ -69,7 +71,7 @@ def join(
     with reported_errors():
         if key_store_of(state) is None:
             raise JoinError(f"{state}: there is no card here: enroll the device first")
-        # The card is free again while the device is joined: wpa_supplicant goes to the token by itself.
+        # The card is closed before the device joins, because wpa_supplicant opens the token itself.
         with Card(state) as card:
             prepared = prepare(card, state / "join" / interface, network)
         if print_config:

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import click
 
-from iot_safe_sim.applet import SignatureFormat
-from iot_safe_sim.card import Card
+from iot_safe_sim.card import Card, SignatureFormat
 from iot_safe_sim.cli.common import key_store_option, reported_errors, state_option
-from iot_safe_sim.modem import Modem
-from iot_safe_sim.pty_port import LONGEST_SAFE_PATH, PtyPort
-from iot_safe_sim.trace import Tracer
+from iot_safe_sim.modem import LONGEST_SAFE_PATH, Modem, PtyPort, Tracer
 
 
 @click.command()
@@ -21,7 +18,7 @@ from iot_safe_sim.trace import Tracer
     "path",
     type=click.Path(path_type=Path),
     required=True,
-    help="Where the serial port appears (a symbolic link to the terminal).",
+    help="Path of the serial port. It becomes a symbolic link to the terminal.",
 )
 @state_option
 @key_store_option
@@ -45,8 +42,8 @@ def modem(
 ) -> None:
     """Serve the card on a pseudo-terminal, as a cellular modem serves its SIM.
 
-    Any client that speaks AT+CSIM or AT+CCHO/CGLA/CCHC can use it, one after another. Prints "ready PATH"
-    once it can be opened. Ends on SIGTERM or SIGINT.
+    Any client that uses AT+CSIM, or AT+CCHO, AT+CGLA and AT+CCHC, can open it, one after another. Prints "ready PATH"
+    once the port can be opened. Ends on SIGTERM or SIGINT.
 
     \b
     Example:

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from iot_safe_sim.card import Card
+from iot_safe_sim.card import Card, StateError, key_store_of
 from iot_safe_sim.cli.common import print_json, reported_errors, state_option
-from iot_safe_sim.client import IoTSafeClient, MemoryTransport
-from iot_safe_sim.storage import StateError, key_store_of
+from iot_safe_sim.device import describe_certificate
+from iot_safe_sim.middleware import IoTSafeClient, MemoryTransport
 
 
 @click.command()
@@ -39,8 +39,6 @@ def status(state: Path, as_json: bool) -> None:
 
 
 def _report(card: Card) -> dict[str, Any]:
-    from iot_safe_sim.identity import describe_certificate
-
     store = card.applet.store
     client = IoTSafeClient(MemoryTransport(card.applet))
     return {

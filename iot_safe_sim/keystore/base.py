@@ -1,6 +1,4 @@
-"""The one interface through which the applet uses keys. A private key goes in nowhere and comes
-out nowhere.
-"""
+"""The interface through which the applet uses keys. No method takes or returns a private key."""
 
 from __future__ import annotations
 
@@ -9,14 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
-POINT_SIZE = 65
-COORDINATE_SIZE = 32
-
 
 class KeyStoreError(Exception):
-    """The key store refused or failed; the text says at what."""
+    """The key store refused or failed; the text says during which operation."""
 
 
 class UnknownKeyError(KeyStoreError):
@@ -25,23 +18,25 @@ class UnknownKeyError(KeyStoreError):
 
 @dataclass(frozen=True)
 class SupplicantKey:
-    """How wpa_supplicant gets at a key: a PKCS#11 URI with what it needs, or (software store) a key file."""
+    """How wpa_supplicant reaches a key: `private_key` is a PKCS#11 URI or, for the software store, a key file."""
 
     private_key: str
+    #: The file with the token's PIN; None when the key is not in a token.
     pin_file: Path | None = None
+    #: Environment variables that wpa_supplicant needs for it.
     environment: tuple[tuple[str, str], ...] = ()
 
 
 class KeyStore(Protocol):
     """P-256 key pairs and shared secrets, named by opaque handles. Methods raise KeyStoreError."""
 
-    #: Goes into the state file: a card stays with the store that it was made with.
+    #: Kept in the state file, because a card cannot change its key store.
     name: str
 
     def generate(self, *, persistent: bool) -> tuple[str, bytes]:
-        """Make a key pair. Gives its handle and the public point (65 bytes, uncompressed).
+        """Generate a key pair. Returns its handle and the public point (65 bytes, uncompressed).
 
-        A persistent key is durable when this returns; another one is gone after `close`.
+        A persistent key is durable when this returns. A volatile one is lost by `close`.
         """
 
     def sign(self, handle: str, digest: bytes) -> bytes:
@@ -51,33 +46,24 @@ class KeyStore(Protocol):
         """ECDH with a peer's point: the X coordinate, 32 bytes."""
 
     def store_secret(self, value: bytes) -> str:
-        """Keep a shared secret durably. Gives its handle."""
+        """Store a shared secret durably. Returns its handle."""
 
     def secret(self, handle: str) -> bytes:
         """A shared secret's value, for key derivation inside the applet."""
 
     def destroy(self, handle: str) -> None:
-        """Remove a key or secret. Unknown handles are no error: destroying twice is the same as once."""
+        """Remove a key or secret. An unknown handle is not an error."""
 
     def handles(self) -> set[str]:
-        """Every durable handle, to find what a crash left behind."""
+        """Every durable handle, by which the applet finds keys that a crash left without an object."""
 
     def supplicant_key(self, handle: str) -> SupplicantKey:
-        """How wpa_supplicant is told to use the key."""
+        """How wpa_supplicant reaches the key."""
 
     def close(self) -> None:
-        """Give up what the store holds open."""
+        """Close the store. Volatile keys are lost."""
 
 
 def new_handle() -> str:
-    """A fresh handle: 16 random bytes in hexadecimal."""
+    """A new handle: 16 random bytes in hexadecimal."""
     return secrets.token_hex(16)
-
-
-def public_key(point: bytes) -> ec.EllipticCurvePublicKey:
-    """A P-256 public key from its uncompressed point. Raises ValueError for anything that is not on the
-    curve.
-    """
-    if len(point) != POINT_SIZE or point[0] != 4:
-        raise ValueError(f"public key of {len(point)} bytes: expected 65 bytes that start with 04")
-    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)

@@ -1,6 +1,4 @@
-"""Keys in a SoftHSM2 token over PKCS#11: made inside, sensitive, never extractable. No private key file
-exists.
-"""
+"""Keys in a SoftHSM2 token over PKCS#11: generated inside it, sensitive, never extractable. No key file exists."""
 
 from __future__ import annotations
 
@@ -16,28 +14,21 @@ import pkcs11
 from pkcs11 import KDF, Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
-from iot_safe_sim.keystore.base import (
-    POINT_SIZE,
-    KeyStoreError,
-    SupplicantKey,
-    UnknownKeyError,
-    new_handle,
-    public_key,
-)
-from iot_safe_sim.storage import write_atomically
+from iot_safe_sim.durable_file import write_atomically
+from iot_safe_sim.interface import POINT_SIZE, prehashed, public_key
+from iot_safe_sim.keystore.base import KeyStoreError, SupplicantKey, UnknownKeyError, new_handle
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 TOKEN_LABEL = "iot-safe"  # noqa: S105  # a token's label, not a secret
 _CURVE = encode_named_curve_parameters("secp256r1")
-#: Which configuration the process-wide PKCS#11 library was initialised with: C_Initialize reads it once.
+#: The open store and its directory. C_Initialize reads the configuration once for the whole process.
 _active: tuple[Path, SoftHsmKeyStore] | None = None
 
 
 class SoftHsmKeyStore:
-    """Key pairs in the token of `directory`, which is created on first use with a random PIN (`pin`, mode
-    0600).
+    """Key pairs in the token of `directory`. First use creates the token, with a random PIN in `pin` (mode 0600).
 
-    The PKCS#11 library is one per process: opening a second store closes the first.
+    A process has one PKCS#11 library, so opening a second store closes the first.
     """
 
     name = "softhsm"
@@ -63,7 +54,7 @@ class SoftHsmKeyStore:
         return self._directory / "pin"
 
     def _create_token(self) -> None:
-        """Initialise the token. The PIN file is written last: without it, the next start begins anew."""
+        """Initialise the token. The PIN file is written last: without it, the next start initialises again."""
         tokens = self._directory / "tokens"
         try:
             tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,9 +67,9 @@ class SoftHsmKeyStore:
             )
         except OSError as error:
             raise KeyStoreError(f"{self._directory}: {error.strerror}") from error
-        # 24 digits: OpenSSL's PKCS#11 engine reads at most 31 from a pin-source file, and cuts a longer one short.
+        # 24 digits: OpenSSL's PKCS#11 engine reads at most 31 from a pin-source file and truncates a longer PIN.
         pin = secrets.token_hex(12)
-        # The security officer's PIN is thrown away: nobody can reset the user's PIN and keep the keys.
+        # The security officer's PIN is not kept, so that nobody can reset the user's PIN and keep the keys.
         command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN_LABEL]
         command += ["--so-pin", secrets.token_hex(16), "--pin", pin]
         environment = {**os.environ, "SOFTHSM2_CONF": str(self.configuration)}
@@ -127,16 +118,18 @@ class SoftHsmKeyStore:
             # DER OCTET STRING around the point (PKCS#11 2.40, section 2.3.3).
             point = bytes(public[Attribute.EC_POINT])[-POINT_SIZE:]
             if not persistent:
-                # A durable one stays in the token: OpenSSL's engine looks up the public half there.
+                # The public half of a persistent key stays in the token, where OpenSSL's engine looks it up.
                 public.destroy()
                 self._volatile[handle] = private
         return handle, point
 
     def sign(self, handle: str, digest: bytes) -> bytes:
         """See KeyStore.sign."""
-        if len(digest) not in (32, 48, 64):
-            raise KeyStoreError(f"digest of {len(digest)} bytes: expected 32, 48 or 64")
-        # CKM_ECDSA takes the digest cut to the size of the curve (FIPS 186-4, section 6.4).
+        try:
+            prehashed(digest)
+        except ValueError as error:
+            raise KeyStoreError(str(error)) from error
+        # CKM_ECDSA takes the leftmost bits of the digest, as many as the curve has (FIPS 186-4 section 6.4).
         with _translated("signing"):
             return bytes(self._key(handle).sign(digest[:32], mechanism=Mechanism.ECDSA))
 
@@ -159,7 +152,7 @@ class SoftHsmKeyStore:
         return value
 
     def store_secret(self, value: bytes) -> str:
-        """A private data object: the token keeps it encrypted under the PIN. See KeyStore.store_secret."""
+        """A private data object, which the token encrypts under the PIN. See KeyStore.store_secret."""
         handle = new_handle()
         with _translated("storing a secret"):
             self._open_session().create_object(
@@ -200,13 +193,13 @@ class SoftHsmKeyStore:
         return found - set(self._volatile)
 
     def supplicant_key(self, handle: str) -> SupplicantKey:
-        """A PKCS#11 URI (RFC 7512): the key stays in the token, the PIN comes from its file."""
+        """A PKCS#11 URI (RFC 7512) that names the key and the file with the PIN."""
         self._key(handle)
         uri = f"pkcs11:token={TOKEN_LABEL};object={handle};type=private?pin-source={self._pin_file}"
         return SupplicantKey(uri, self._pin_file, (("SOFTHSM2_CONF", str(self.configuration)),))
 
     def close(self) -> None:
-        """Log out. Volatile keys are gone."""
+        """See KeyStore.close."""
         global _active
         self._volatile.clear()
         session, self._session = self._session, None

@@ -1,30 +1,19 @@
-"""Keys in software: one PKCS#8 file per key, mode 0600, below the state directory. For systems without a
-PKCS#11 token.
-"""
+"""A key store without a token: one PKCS#8 file per key, mode 0600, below the state directory."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
-from iot_safe_sim.keystore.base import (
-    COORDINATE_SIZE,
-    KeyStoreError,
-    SupplicantKey,
-    UnknownKeyError,
-    new_handle,
-    public_key,
-)
-from iot_safe_sim.storage import sync_directory, write_atomically
-
-_HASHES: dict[int, hashes.HashAlgorithm] = {32: hashes.SHA256(), 48: hashes.SHA384(), 64: hashes.SHA512()}
+from iot_safe_sim.durable_file import sync_directory, write_atomically
+from iot_safe_sim.interface import der_to_raw, point_of, prehashed, public_key
+from iot_safe_sim.keystore.base import KeyStoreError, SupplicantKey, UnknownKeyError, new_handle
 
 
 class SoftwareKeyStore:
-    """Key pairs as files in `directory` (created 0700). A volatile key is in memory only."""
+    """Key pairs as files in `directory`, which is created with mode 0700. Volatile keys stay in memory."""
 
     name = "software"
 
@@ -48,17 +37,15 @@ class SoftwareKeyStore:
             )
             self._write(self._key_file(handle), pem)
         self._keys[handle] = key
-        return handle, key.public_key().public_bytes(
-            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-        )
+        return handle, point_of(key.public_key())
 
     def sign(self, handle: str, digest: bytes) -> bytes:
         """See KeyStore.sign."""
-        if len(digest) not in _HASHES:
-            raise KeyStoreError(f"digest of {len(digest)} bytes: expected 32, 48 or 64")
-        signature = self._key(handle).sign(digest, ec.ECDSA(Prehashed(_HASHES[len(digest)])))
-        r, s = decode_dss_signature(signature)
-        return r.to_bytes(COORDINATE_SIZE, "big") + s.to_bytes(COORDINATE_SIZE, "big")
+        try:
+            algorithm = prehashed(digest)
+        except ValueError as error:
+            raise KeyStoreError(str(error)) from error
+        return der_to_raw(self._key(handle).sign(digest, algorithm))
 
     def agree(self, handle: str, point: bytes) -> bytes:
         """See KeyStore.agree."""
@@ -96,12 +83,12 @@ class SoftwareKeyStore:
         return {path.stem for path in self._directory.iterdir() if path.suffix in (".pem", ".secret")}
 
     def supplicant_key(self, handle: str) -> SupplicantKey:
-        """The key file: without a token, wpa_supplicant has to read it."""
+        """The key file, which wpa_supplicant reads."""
         self._key(handle)
         return SupplicantKey(private_key=str(self._key_file(handle).absolute()))
 
     def close(self) -> None:
-        """Forget the keys."""
+        """See KeyStore.close."""
         self._keys.clear()
 
     def _key_file(self, handle: str) -> Path:

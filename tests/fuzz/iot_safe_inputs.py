@@ -1,10 +1,10 @@
-"""Random APDUs and AT lines that get past the first check more often than random bytes would."""
+"""Random APDUs and AT lines, of which more pass the first checks than of random bytes."""
 
 from __future__ import annotations
 
 import random
 
-from iot_safe_sim import tlv
+from iot_safe_sim.interface import encode_tlv
 
 INSTRUCTIONS = [
     0x24,
@@ -69,7 +69,7 @@ SEEDS = [
 
 
 def element(source: random.Random, depth: int = 2) -> bytes:
-    """One TLV element, sometimes with others inside."""
+    """One TLV element, some of them with others inside."""
     tag = source.choice(TAGS)
     kind = source.randrange(4)
     if kind == 0 and depth:
@@ -78,11 +78,11 @@ def element(source: random.Random, depth: int = 2) -> bytes:
         value = source.randbytes(source.choice((0, 1, 2, 4, 32, 48, 64, 65)))
     else:
         value = source.choice(IDENTIFIERS)
-    return tlv.encode(tag, value)
+    return encode_tlv(tag, value)
 
 
 def command(source: random.Random) -> bytes:
-    """An APDU: a seed with a byte changed, a structured one, or noise."""
+    """An APDU: a real one with a byte changed, a random one with the structure of a command, or random bytes."""
     kind = source.randrange(10)
     if kind < 4:
         raw = bytearray(source.choice(SEEDS))
@@ -99,7 +99,7 @@ def command(source: random.Random) -> bytes:
 
 
 def line(source: random.Random) -> bytes:
-    """An AT command line, valid or nearly so, or noise."""
+    """An AT command line that is valid or nearly valid, or random bytes."""
     raw = command(source)
     digits = raw.hex().upper()
     kind = source.randrange(12)

@@ -21,7 +21,7 @@ _TLS12 = "-DwolfTLSv1_3_client_method=wolfTLSv1_2_client_method"
 
 
 def demonstration(tls: str) -> Path:
-    """The program that speaks `tls` ("1.2" or "1.3"), built when it is not there yet (a minute, once)."""
+    """The program for TLS version `tls` ("1.2" or "1.3"). The first call builds it, which takes a minute."""
     program = FOLDER / f"iotsafe-client-tls{tls}"
     if program.exists():
         return program

@@ -30,6 +30,13 @@ PACKAGES: dict[str, set[str]] = {
 LAYERS: dict[str, list[set[str]]] = {
     "policy": [{"model"}, {"matching"}, {"attributes"}, {"loader"}, {"store"}],
     "dane_radius": [{"core"}, {"dns"}, {"local"}, {"server"}, {"install"}, {"cli", "rlm_python3"}],
+    "iot_safe_sim": [
+        {"interface", "durable_file"},
+        {"keystore", "middleware"},
+        {"card"},
+        {"modem", "device"},
+        {"cli"},
+    ],
     "iot_registry": [
         {"errors", "names", "metrics", "log"},
         {"pki", "publication.profile"},
@@ -53,6 +60,12 @@ IO_MODULES = {
 PURE = {
     "policy": {"model", "matching", "attributes"},
     "dane_radius": {"core", "dns.wire", "dns.cache", "dns.domains", "dns.warm"},
+    "iot_safe_sim": {
+        "interface", "card.applet", "card.dispatch", "card.objects", "card.object_store", "card.discovery",
+        "card.administration", "card.signature_session", "card.key_derivation", "modem.at_interpreter",
+        "middleware.client", "middleware.private_key", "device.names", "device.bundle", "device.certificate",
+        "device.certification_request", "device.provisioning", "device.tlsa", "device.wpa_configuration",
+    },
     "iot_registry": {"names", "publication.profile", "signer.knot_text", "pki.authority", "pki.est_codec", "pki.issue",
                      "pki.request"},
 }  # fmt: skip

@@ -1,13 +1,13 @@
-"""A card that is changed without pause. Prints each change once the card has acknowledged it; killed by the test."""
+"""Changes a card without pause, and prints each change that the card has acknowledged. The test kills it."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from iot_safe_sim import layout
 from iot_safe_sim.card import Card
-from iot_safe_sim.client import IoTSafeClient, MemoryTransport
+from iot_safe_sim.interface import containers
+from iot_safe_sim.middleware import IoTSafeClient, MemoryTransport
 
 
 def main(state: Path, key_store: str) -> None:
@@ -18,12 +18,17 @@ def main(state: Path, key_store: str) -> None:
             number += 1
             client.write_file(b"\x33", str(number).encode())
             print(f"file {number}", flush=True)
-            # What a killed run left there belongs to a key that is about to go.
-            client.write_file(layout.PENDING_CERTIFICATE, b"")
-            public = client.create_key(layout.PENDING_KEY)
+            # A pending certificate from a killed run belongs to a key that is replaced now.
+            client.write_file(containers.PENDING_CERTIFICATE, b"")
+            public = client.create_key(containers.PENDING_KEY)
             print(f"pending {public.hex()}", flush=True)
-            client.write_file(layout.PENDING_CERTIFICATE, public)
-            client.move(layout.PENDING_KEY, layout.DEVICE_KEY, layout.PENDING_CERTIFICATE, layout.CLIENT_CERTIFICATE)
+            client.write_file(containers.PENDING_CERTIFICATE, public)
+            client.move(
+                containers.PENDING_KEY,
+                containers.DEVICE_KEY,
+                containers.PENDING_CERTIFICATE,
+                containers.CLIENT_CERTIFICATE,
+            )
             print(f"device {public.hex()}", flush=True)
 
 

@@ -1,22 +1,29 @@
-"""A modem process on a real pseudo-terminal."""
+"""Cards, a modem process on a real pseudo-terminal, an EST server, and a DNS that is signed and validated."""
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from iot_safe_sim.card import Card
+from iot_safe_sim.keystore import KEY_STORE_NAMES
+from iot_safe_sim.middleware import IoTSafeClient, MemoryTransport
 from tests.harness.knot import Knot, Zone
 from tests.harness.process import Daemon, start
 from tests.harness.unbound import Unbound
 from tests.integration.iot_safe_sim.est_server import EstServer
+from tests.integration.iot_safe_sim.tls_server import serve
+
+__all__ = ["serve"]
 
 
 @pytest.fixture
 def start_modem(tmp_path: Path) -> Iterator[Callable[..., tuple[Daemon, str]]]:
-    """A function that starts `iot-safe-sim modem` and gives the process and the port's path."""
+    """A function that starts `iot-safe-sim modem`. It returns the process and the path of the port."""
     running: list[Daemon] = []
 
     def begin(state: Path, *options: str) -> tuple[Daemon, str]:
@@ -51,3 +58,30 @@ def dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Knot, Unboun
         stubs = dict.fromkeys(("example.net", "plain.net"), ("127.0.0.1", knot.port))
         with Unbound(folder / "unbound", stubs, knot.trust_anchors("example.net")) as unbound:
             yield knot, unbound
+
+
+@pytest.fixture(params=KEY_STORE_NAMES)
+def card(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Card]:
+    """A new card on each key store."""
+    with Card(tmp_path / "state", key_store=request.param) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(card: Card) -> IoTSafeClient:
+    """The middleware on `card`."""
+    return IoTSafeClient(MemoryTransport(card.applet))
+
+
+@pytest.fixture
+def soft(tmp_path: Path) -> Iterator[IoTSafeClient]:
+    """The middleware on a card with software keys, where the key store does not matter."""
+    with Card(tmp_path / "soft", key_store="software") as opened:
+        yield IoTSafeClient(MemoryTransport(opened.applet))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: control sockets live in it."""
+    with tempfile.TemporaryDirectory(prefix="iss-") as path:
+        yield Path(path)

@@ -1,6 +1,6 @@
 """A small real EST server (RFC 7030) over TLS, with tokens, re-enrollment by certificate, and provisioning data.
 
-It is honest unless a test tells it otherwise: `tamper` sees each answer before it is sent.
+A test makes it dishonest by `tamper`, which gets each response and returns the one that is sent.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
-from iot_safe_sim.bundle import Bundle
+from iot_safe_sim.device import Bundle
 from tests.harness.pki import Authority, Identity, authority
+from tests.integration.iot_safe_sim.support import PublicOnly
 
 DOMAIN = "example.net"
 Tamper = Callable[[str, web.Response], web.Response]
@@ -39,19 +40,9 @@ class Requested:
     csr: bytes
 
 
-class _PublicOnly:
-    """Stands for a key of which only the public half is here."""
-
-    def __init__(self, public: Any) -> None:
-        self._public = public
-
-    def public_key(self) -> Any:
-        return self._public
-
-
 @dataclass
 class EstServer:
-    """Use it as a context manager; it runs in a thread of its own."""
+    """Use it as a context manager. It runs in its own thread."""
 
     folder: Path
     tokens: dict[str, str] = field(default_factory=dict)
@@ -78,7 +69,7 @@ class EstServer:
         self.port = 0
 
     def new_issuing_ca(self) -> None:
-        """What an emergency rollover does: another CA key, every certificate void."""
+        """What an emergency rollover does: another CA key; every certificate is invalid."""
         self.issuing = self.root.sub_authority(f"Issuing CA {len(self.issued) + 2}")
 
     @property
@@ -86,7 +77,7 @@ class EstServer:
         return f"https://localhost:{self.port}"
 
     def bundle(self, name: str, **changes: Any) -> Bundle:
-        """A bundle for `name` with a fresh token."""
+        """A bundle for `name` with a new token."""
         token = f"token-{len(self.tokens)}-{name}"
         self.tokens[name] = token
         values = {
@@ -107,7 +98,7 @@ class EstServer:
 
     async def _cacerts(self, request: web.Request) -> web.Response:
         certificates = [self.issuing.certificate, self.root.certificate]
-        return self._send("cacerts", _certs_only(certificates))
+        return self._send("cacerts", certs_only(certificates))
 
     async def _provisioning(self, request: web.Request) -> web.Response:
         blob = json.dumps({"url": "localhost", "port": self.port}, separators=(",", ":")).encode()
@@ -173,13 +164,13 @@ class EstServer:
         assert san.get_values_for_type(x509.DNSName) == [name]
         identity: Identity = self.issuing.issue(
             self.issue_name or name,
-            key=_PublicOnly(self.issue_key or csr.public_key()),
+            key=PublicOnly(self.issue_key or csr.public_key()),
             days=self.days,
             common_name=name[:64],
         )
         self.issued.append(identity.certificate)
         self.published(identity.certificate)
-        return self._send(operation, _certs_only([identity.certificate]))
+        return self._send(operation, certs_only([identity.certificate]))
 
     def _send(self, operation: str, response: web.Response) -> web.Response:
         return self.tamper(operation, response) if self.tamper else response
@@ -224,7 +215,8 @@ class EstServer:
         return context
 
 
-def _certs_only(certificates: list[x509.Certificate]) -> web.Response:
+def certs_only(certificates: list[x509.Certificate]) -> web.Response:
+    """A response with a certs-only PKCS #7 (RFC 7030 section 4.1.3)."""
     der = pkcs7.serialize_certificates(certificates, Encoding.DER)
     headers = {
         "Content-Type": "application/pkcs7-mime; smime-type=certs-only",

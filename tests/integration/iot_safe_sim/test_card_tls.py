@@ -1,90 +1,43 @@
-"""TLS with the card's key against a real OpenSSL server: what must fail, fails and says why."""
+"""TLS with the card's key against a real OpenSSL server, which may be the wrong one or silent."""
 
 from __future__ import annotations
 
-import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from iot_safe_sim import layout
-from iot_safe_sim.applet import Applet
-from iot_safe_sim.card_tls import CardIdentity, CardTlsError, CardTlsSocket
-from iot_safe_sim.client import CardError, IoTSafeClient, MemoryTransport
-from iot_safe_sim.identity import public_point
+from iot_safe_sim.card import Applet, unprovisioned_store
+from iot_safe_sim.device import public_point
+from iot_safe_sim.interface import containers
 from iot_safe_sim.keystore import SoftwareKeyStore
+from iot_safe_sim.middleware import (
+    CardError,
+    CardIdentity,
+    CardPrivateKey,
+    CardTlsError,
+    CardTlsSocket,
+    IoTSafeClient,
+    MemoryTransport,
+)
 from tests.harness.pki import Identity, authority, new_key
-
-CA = authority("TLS CA")
-SERVER = CA.issue("localhost", eku=None)
+from tests.integration.iot_safe_sim.tls_server import CA, SERVER, Serve
 
 
 @pytest.fixture
 def identity(tmp_path: Path) -> CardIdentity:
     card = IoTSafeClient(
-        MemoryTransport(Applet(layout.new_store(), SoftwareKeyStore(tmp_path / "keys"), lambda store: None))
+        MemoryTransport(Applet(unprovisioned_store(), SoftwareKeyStore(tmp_path / "keys"), lambda store: None))
     )
-    point = card.create_key(layout.DEVICE_KEY)
+    point = card.create_key(containers.DEVICE_KEY)
 
-    class Public:
-        def public_key(self) -> object:
-            from iot_safe_sim.keystore import public_key
-
-            return public_key(point)
-
-    certificate = CA.issue("device.example.net", key=Public())
-    return CardIdentity(certificate.der, (CA.der,), point, lambda digest: card.sign_digest(layout.DEVICE_KEY, digest))
-
-
-Serve = Callable[..., int]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a server for one connection, which echoes one message. Gives its port."""
-    threads: list[threading.Thread] = []
-
-    def begin(server: Identity = SERVER, *, silent: bool = False, clients: Identity = CA) -> int:
-        certificate, key = server.save(tmp_path, "server")
-        (tmp_path / "clients.pem").write_bytes(clients.pem)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        context.load_verify_locations(tmp_path / "clients.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        listener = socket.create_server(("127.0.0.1", 0))
-
-        def run() -> None:
-            with listener:
-                connection, _ = listener.accept()
-                connection.settimeout(20)
-                with connection:
-                    if silent:
-                        connection.recv(1000)
-                        while connection.recv(1000):
-                            pass
-                        return
-                    try:
-                        with context.wrap_socket(connection, server_side=True) as tls:
-                            tls.sendall(tls.recv(100))
-                    except OSError:
-                        pass
-
-        threads.append(threading.Thread(target=run, daemon=True))
-        threads[-1].start()
-        port: int = listener.getsockname()[1]
-        return port
-
-    yield begin
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
+    certificate = CA.issue("device.example.net", key=CardPrivateKey(card, containers.DEVICE_KEY))
+    return CardIdentity(
+        certificate.der, (CA.der,), point, lambda digest: card.sign_digest(containers.DEVICE_KEY, digest)
+    )
 
 
 def exchange(port: int, identity: CardIdentity) -> None:
-    """A whole exchange: in TLS 1.3, a refusal comes after the client's part of the handshake is done."""
+    """A whole exchange: in TLS 1.3, the server refuses after the client's part of the handshake."""
     with CardTlsSocket("localhost", port, [CA.der], identity, 10) as tls:
         tls.sendall(b"x")
         tls.recv(1)
@@ -94,7 +47,7 @@ def test_mutual_authentication_and_data_both_ways(serve: Serve, identity: CardId
     with CardTlsSocket("localhost", serve(), [CA.der], identity, 10) as tls:
         tls.sendall(b"hello")
         assert tls.recv(100) == b"hello"
-        # The server goes without a closing alert: what came may have been cut short.
+        # The server closes without a closing alert, so the data may be incomplete.
         with pytest.raises(CardTlsError, match="unexpected eof"):
             tls.recv(100)
         tls.close()

@@ -9,8 +9,8 @@ from typing import Any
 
 from cryptography import x509
 
-from iot_safe_sim import layout
-from iot_safe_sim.client import IoTSafeClient, SerialTransport
+from iot_safe_sim.interface import containers
+from iot_safe_sim.middleware import IoTSafeClient, SerialTransport
 from tests.harness.process import Daemon
 
 GUIDE = Path(__file__).parents[3] / "docs" / "device.md"
@@ -19,7 +19,7 @@ GUIDE = Path(__file__).parents[3] / "docs" / "device.md"
 def test_request_from_a_card_with_a_key(start_modem: Callable[..., tuple[Daemon, str]], tmp_path: Path) -> None:
     _, path = start_modem(tmp_path / "state", "--key-store", "softhsm")
     with SerialTransport(path) as port:
-        IoTSafeClient(port).create_key(layout.DEVICE_KEY)
+        IoTSafeClient(port).create_key(containers.DEVICE_KEY)
     (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert "/tmp/sim0" in program
     names: dict[str, Any] = {}

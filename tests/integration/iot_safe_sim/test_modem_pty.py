@@ -1,4 +1,4 @@
-"""The modem process on a real pseudo-terminal: clients of every temper, one after another."""
+"""The modem process on a real pseudo-terminal, with correct, careless and hostile clients, one after another."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 import tty
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from iot_safe_sim import layout
-from iot_safe_sim.client import IoTSafeClient, SerialTransport, TransportError
+from iot_safe_sim.interface import GSMA_AID, THALES_AID, THALES_AID_2025, containers
+from iot_safe_sim.middleware import IoTSafeClient, SerialTransport, TransportError
 from tests.harness.process import Daemon, wait_for
 
 Starter = Callable[..., tuple[Daemon, str]]
@@ -25,7 +24,7 @@ SELECTED = b'\r\n+CSIM: 4,"9000"\r\n\r\nOK\r\n'
 
 
 class RawClient:
-    """A serial port without any protocol of ours on top."""
+    """A serial port without the middleware."""
 
     def __init__(self, path: str, *, raw: bool = True) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
@@ -57,13 +56,13 @@ class RawClient:
 def test_several_clients_one_after_another(start_modem: Starter, tmp_path: Path, key_store: str) -> None:
     daemon, path = start_modem(tmp_path / "state", "--key-store", key_store)
     with SerialTransport(path) as port:
-        public = IoTSafeClient(port).create_key(layout.DEVICE_KEY)
-    for aid in (layout.GSMA_AID, layout.THALES_AID, layout.THALES_AID_2025):
+        public = IoTSafeClient(port).create_key(containers.DEVICE_KEY)
+    for aid in (GSMA_AID, THALES_AID, THALES_AID_2025):
         with SerialTransport(path) as port:
             # The channel is never closed.
             client = IoTSafeClient(port, aid=aid, channel=IoTSafeClient.open_channel(port))
-            assert client.public_key(layout.DEVICE_KEY) == public
-            client.sign(layout.DEVICE_KEY, b"data")
+            assert client.public_key(containers.DEVICE_KEY) == public
+            client.sign(containers.DEVICE_KEY, b"data")
             assert len(client.random(1000)) == 1000
     with SerialTransport(path) as port:
         client = IoTSafeClient(port, channel=IoTSafeClient.open_channel(port))
@@ -74,7 +73,7 @@ def test_several_clients_one_after_another(start_modem: Starter, tmp_path: Path,
 
 
 def test_a_port_that_the_client_leaves_in_cooked_mode_settings(start_modem: Starter, tmp_path: Path) -> None:
-    """`echo AT > port` and `cat port`: no client sets the terminal up, and it is raw all the same."""
+    """`echo AT > port` and `cat port`: the client does not set up the terminal, which is raw all the same."""
     _, path = start_modem(tmp_path / "state", "--key-store", "software")
     with RawClient(path, raw=False) as client:
         client.write(b"AT\r\n")
@@ -83,21 +82,20 @@ def test_a_port_that_the_client_leaves_in_cooked_mode_settings(start_modem: Star
         assert client.read_until(b"OK\r\n") == SELECTED
 
 
-def test_three_bytes_a_second_would_do(start_modem: Starter, tmp_path: Path) -> None:
-    """Three bytes at a time with pauses; the full speed test would only take longer."""
-    _, path = start_modem(tmp_path / "state", "--key-store", "software")
+def test_a_command_in_pieces_of_three_bytes(start_modem: Starter, tmp_path: Path) -> None:
+    """The echo shows that the modem has read a piece before the next one is written."""
+    _, path = start_modem(tmp_path / "state", "--key-store", "software", "--echo")
+    pieces = [SELECT[start : start + 3] for start in range(0, len(SELECT), 3)]
     with RawClient(path) as client:
-        for start in range(0, 12, 3):
-            client.write(SELECT[start : start + 3])
-            time.sleep(1)
-            assert client.silent()
-        for start in range(12, len(SELECT), 3):
-            client.write(SELECT[start : start + 3])
-            time.sleep(0.05)
-        assert client.read_until(b"OK\r\n") == SELECTED
+        for piece in pieces[:-1]:
+            client.write(piece)
+            assert client.read_until(piece) == piece
+        assert client.silent()
+        client.write(pieces[-1])
+        assert client.read_until(b"OK\r\n") == pieces[-1].rstrip(b"\n") + SELECTED
 
 
-def test_garbage_then_a_command(start_modem: Starter, tmp_path: Path) -> None:
+def test_a_command_after_noise(start_modem: Starter, tmp_path: Path) -> None:
     daemon, path = start_modem(tmp_path / "state", "--key-store", "software")
     with RawClient(path) as client:
         for chunk in (os.urandom(3000).replace(b"\r", b"").replace(b"\n", b""), b"\r\n"):
@@ -109,15 +107,15 @@ def test_garbage_then_a_command(start_modem: Starter, tmp_path: Path) -> None:
 
 
 def test_client_that_leaves_in_mid_command_or_does_not_read(start_modem: Starter, tmp_path: Path) -> None:
-    """The next client finds neither half a line nor an old answer."""
+    """The next client gets neither half a line nor an old response."""
     daemon, path = start_modem(tmp_path / "state", "--key-store", "software")
     leftovers = (b'AT+CSIM=24,"00A4', b"AT+CSIM", SELECT, SELECT * 20, b"ATE1\r\nAT")
-    # Many rounds: how far the modem is when one client leaves and the next one comes is the scheduler's choice.
+    # Many rounds, because the scheduler decides how far the modem is when the clients change.
     for number, leftover in enumerate(leftovers * 200):
         with RawClient(path) as client:
             client.write(leftover)
             if leftover.endswith(b"\n"):
-                # Answered, and left unread.
+                # The response is there, and stays unread.
                 assert select.select([client.descriptor], [], [], 10)[0]
         with RawClient(path) as client:
             client.write(SELECT)
@@ -138,7 +136,7 @@ while not answer.endswith(b"OK\\r\\n"):
 
 
 def test_a_client_that_locks_the_port_locks_it_for_itself(start_modem: Starter, tmp_path: Path) -> None:
-    """Thales' client sets TIOCEXCL. Without CAP_SYS_ADMIN, as most programs are, nobody could open the port again."""
+    """The Thales client sets TIOCEXCL. Without CAP_SYS_ADMIN, no program could open the port again."""
     _, path = start_modem(tmp_path / "state", "--key-store", "software")
     for _ in range(30):
         subprocess.run(
@@ -166,7 +164,7 @@ def test_client_that_is_killed(start_modem: Starter, tmp_path: Path) -> None:
     _, path = start_modem(tmp_path / "state", "--key-store", "software")
     script = (
         "import sys\n"
-        "from iot_safe_sim.client import *\n"
+        "from iot_safe_sim.middleware import IoTSafeClient, SerialTransport\n"
         "port = SerialTransport(sys.argv[1])\n"
         "client = IoTSafeClient(port)\n"
         "print('going', flush=True)\n"
@@ -187,16 +185,16 @@ def test_state_and_channels_after_the_modem_is_killed(start_modem: Starter, tmp_
     daemon, path = start_modem(tmp_path / "state", "--key-store", "softhsm")
     with SerialTransport(path) as port:
         client = IoTSafeClient(port)
-        public = client.create_key(layout.DEVICE_KEY)
-        client.write_file(layout.ROOT_CA, b"root")
+        public = client.create_key(containers.DEVICE_KEY)
+        client.write_file(containers.ROOT_CA, b"root")
     daemon.kill()
     with pytest.raises(TransportError):
         SerialTransport(path, timeout=1)
     _, path = start_modem(tmp_path / "state")
     with SerialTransport(path) as port:
         client = IoTSafeClient(port)
-        assert client.public_key(layout.DEVICE_KEY) == public
-        assert client.read_file(layout.ROOT_CA) == b"root"
+        assert client.public_key(containers.DEVICE_KEY) == public
+        assert client.read_file(containers.ROOT_CA) == b"root"
 
 
 def test_lpac_style_client(start_modem: Starter, tmp_path: Path) -> None:
@@ -217,7 +215,7 @@ def test_trace_is_readable_and_read_only_refuses(start_modem: Starter, tmp_path:
     with SerialTransport(path) as port:
         client = IoTSafeClient(port)
         with pytest.raises(Exception, match="6985"):
-            client.create_key(layout.DEVICE_KEY)
+            client.create_key(containers.DEVICE_KEY)
     wait_for(lambda: "administration is closed" in daemon.log.read_text(), "the trace line")
     assert "ch0 SELECT P1=04 P2=00 [A0000005590010] -> 9000 ok" in daemon.log.read_text()
 

@@ -1,4 +1,4 @@
-"""Two ways in which clients read a modem's port, played on a real pseudo-terminal up to a TLS handshake.
+"""Two ways in which clients read a modem's port, on a real pseudo-terminal and up to a TLS handshake.
 
 Each sets the port up by itself and takes answers apart by plain text search, with nothing of our own client in between.
 """
@@ -17,30 +17,27 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from iot_safe_sim import layout
 from iot_safe_sim.card import Card
-from iot_safe_sim.card_tls import CardIdentity, CardTlsSocket
-from iot_safe_sim.client import IoTSafeClient, MemoryTransport
-from iot_safe_sim.crypto import raw_to_der
-from iot_safe_sim.keystore import NAMES, public_key
+from iot_safe_sim.interface import containers, public_key, raw_to_der
+from iot_safe_sim.keystore import KEY_STORE_NAMES
+from iot_safe_sim.middleware import CardIdentity, CardTlsSocket, IoTSafeClient, MemoryTransport
 from tests.harness.process import Daemon
-from tests.integration.iot_safe_sim import test_card_tls
-from tests.integration.iot_safe_sim.test_card_tls import CA, Serve
-from tests.unit.iot_safe_sim.support import assert_signature, key_pair, raw_signature
+from tests.integration.iot_safe_sim.support import PublicOnly
+from tests.integration.iot_safe_sim.tls_server import CA, Serve
+from tests.unit.iot_safe_sim.support import key_pair, raw_signature, signature_is_valid
 
 Starter = Callable[..., tuple[Daemon, str]]
-serve = test_card_tls.serve
 DIGEST = hashlib.sha256(b"handshake").digest()
 
 
 class Port:
-    """A serial port with a read time limit of a tenth of a second."""
+    """A serial port on which a read ends after a tenth of a second without data."""
 
     def __init__(self, path: str, *, from_scratch: bool) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | (os.O_NDELAY if from_scratch else 0))
         settings = termios.tcgetattr(self.descriptor)
         if from_scratch:
-            # Every flag off, then the few that are wanted; what waits in the port is thrown away.
+            # Clear every flag, set the few that are needed, and discard waiting input.
             settings[0] = settings[1] = settings[3] = 0
             settings[2] = termios.CS8 | termios.CREAD | termios.CLOCAL | termios.B115200
             termios.tcflush(self.descriptor, termios.TCIFLUSH)
@@ -62,7 +59,7 @@ class Port:
         assert os.write(self.descriptor, text.encode()) == len(text)
 
     def line(self) -> str:
-        """Byte after byte to a line feed, or to silence."""
+        """Read byte by byte to a line feed, or to a pause."""
         read = b""
         while (byte := os.read(self.descriptor, 1)) and byte != b"\n":
             read += byte
@@ -70,7 +67,7 @@ class Port:
 
 
 class Polling:
-    """Reads to silence, whatever comes; polls with AT until +CSIM: shows up. CLA 81, 01 for GET RESPONSE, no Le."""
+    """Reads until a pause, and polls with AT until +CSIM: appears. CLA 81, and 01 for GET RESPONSE; no Le."""
 
     def __init__(self, port: Port) -> None:
         self.port = port
@@ -87,7 +84,7 @@ class Polling:
 
     def apdu(self, digits: str) -> str:
         """Data and status in hexadecimal."""
-        # Written over a form with two places for the length, and room for a third.
+        # The client pads the length with a space.
         said = self.talk(f'AT+CSIM={len(digits):3d},"{digits}"\r\n')
         while "+CSIM:" not in said:
             assert "ERROR" not in said
@@ -104,7 +101,7 @@ class Polling:
         return answer[:-4]
 
     def only_ok(self, digits: str) -> None:
-        """A command of whose answer only OK is looked for, then AT until OK again."""
+        """Send a command and expect only OK; then send AT until OK."""
         digits = digits.replace(" ", "")
         assert "OK" in self.talk(f'AT+CSIM={len(digits):3d},"{digits}"\r\n')
         while "OK" not in self.talk("AT\r\n"):
@@ -147,7 +144,7 @@ class ByLine:
         return response
 
     def command(self, digits: str) -> str:
-        """On its channel; the data of a command that must succeed."""
+        """The data of a command on its channel that must succeed."""
         answer = self.apdu(self.channel + digits.replace(" ", ""))
         assert answer.endswith("9000"), f"{digits}: {answer}"
         return answer[:-4]
@@ -170,24 +167,19 @@ class Provisioned:
     point: bytes
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=KEY_STORE_NAMES)
 def modem(request: pytest.FixtureRequest, start_modem: Starter, tmp_path: Path) -> Provisioned:
     with Card(tmp_path / "state", key_store=request.param) as card:
         client = IoTSafeClient(MemoryTransport(card.applet))
-        point = client.create_key(layout.DEVICE_KEY)
-        client.write_file(layout.CLIENT_CERTIFICATE, CERTIFICATE)
+        point = client.create_key(containers.DEVICE_KEY)
+        client.write_file(containers.CLIENT_CERTIFICATE, CERTIFICATE)
     _daemon, path = start_modem(tmp_path / "state")
     return Provisioned(path, point)
 
 
 def handshake(serve: Serve, point: bytes, sign: Callable[[bytes], bytes]) -> None:
     """Mutually authenticated TLS with OpenSSL on both ends; the key is behind the port."""
-
-    class Public:
-        def public_key(self) -> object:
-            return public_key(point)
-
-    certificate = CA.issue("device.example.net", key=Public())
+    certificate = CA.issue("device.example.net", key=PublicOnly(public_key(point)))
     identity = CardIdentity(certificate.der, (CA.der,), point, lambda digest: raw_to_der(sign(digest)))
     with CardTlsSocket("localhost", serve(), [CA.der], identity, 20) as tls:
         tls.sendall(b"hello")
@@ -196,7 +188,7 @@ def handshake(serve: Serve, point: bytes, sign: Callable[[bytes], bytes]) -> Non
 
 @pytest.mark.parametrize("modem", ["softhsm"], indirect=True)
 def test_a_client_that_polls_and_waits_for_silence(modem: Provisioned, serve: Serve) -> None:
-    """Everything that it does for a handshake of TLS 1.2 or 1.3, then a handshake."""
+    """All commands that such a client sends for a handshake of TLS 1.2 or 1.3, and then a handshake."""
     with Port(modem.path, from_scratch=False) as port:
         client = Polling(port)
         random = client.command("8184000034")
@@ -212,14 +204,14 @@ def test_a_client_that_polls_and_waits_for_silence(modem: Provisioned, serve: Se
         assert secret == peer.exchange(ec.ECDH(), public_key(bytes.fromhex(generated[24:])))
         prk = client.command(f"81 4A 0000 48 D120{secret.hex().upper()} D520{'00' * 32} 91020001")
         assert len(prk) == 64
-        # The peer's signature: right is nothing but 9000, wrong is 6D01 in capitals.
+        # The peer's signature: 9000 alone when it is right, and 6D01 in upper case when it is wrong.
         signature = raw_signature(peer, DIGEST)
         for sent, expected in ((signature, "9000"), (signature[:-1] + bytes([signature[-1] ^ 1]), "6D01")):
             client.only_ok("81 2C 0001 0D 850105 A10103 91020001 920104")
             body = f"9E20{DIGEST.hex()}330040{sent.hex()}".upper()
             assert client.apdu(f"812D800165{body}") == expected
             client.only_ok("81 2C 0101 00")
-        # A file: its size first, then as much of it, 255 bytes at a time.
+        # A file: first its size, then its content, 255 bytes at a time.
         described = client.command("81 CB C300 03 830102")
         size = int(described[described.index("2002") + 4 :][:4], 16)
         read = ""
@@ -228,7 +220,7 @@ def test_a_client_that_polls_and_waits_for_silence(modem: Provisioned, serve: Se
             read += client.command(f"81 B0 {offset >> 8:02X}{offset & 255:02X} 03 830102")
         assert bytes.fromhex(read[: 2 * size]) == CERTIFICATE
         assert client.apdu("81CBC30003830177") == "6A82"
-        assert_signature(modem.point, DIGEST, client.sign(DIGEST))
+        assert signature_is_valid(modem.point, DIGEST, client.sign(DIGEST))
         handshake(serve, modem.point, client.sign)
 
 
@@ -238,7 +230,7 @@ def test_a_client_that_reads_line_by_line(modem: Provisioned, serve: Serve) -> N
         client.command("A4 0400 07 A0000002480400")
         assert len(client.command("84 0000 20")) == 64
         read = ""
-        # It knows no size: on while another 255 bytes stay below its limit.
+        # The client does not use the size. It reads while another 255 bytes stay below its limit.
         while len(read) // 2 + 255 < 2048:
             offset = len(read) // 2
             client.command("A4 0400 07 A0000002480400")
@@ -252,6 +244,6 @@ def test_a_client_that_reads_line_by_line(modem: Provisioned, serve: Serve) -> N
         client.command(f"D8 8000 47 34454943 8641{point.hex().upper()} 00")
         secret = bytes.fromhex(client.command("46 0000 06 840104850105 00"))
         assert secret == peer.exchange(ec.ECDH(), public_key(bytes.fromhex(generated[24:])))
-        assert_signature(modem.point, DIGEST, client.sign(DIGEST))
+        assert signature_is_valid(modem.point, DIGEST, client.sign(DIGEST))
         handshake(serve, modem.point, client.sign)
         assert client.apdu(f"{client.channel}7080{client.channel}00") == "9000"
