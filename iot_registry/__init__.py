@@ -1,9 +1,16 @@
-"""Reference IoT registry: issues device certificates, publishes TLSA records and revokes them.
+"""Reference IoT registry: issues device certificates, publishes their TLSA records and revokes devices.
 
-Packages, inner to outer; each may import only those before it:
-`names`, `errors`, `config` (values), `pki` (keys, requests, certificates), `store` (database), `feed` and
-`publication` (what the DNS must say, and making it so), `signer` (the zone-signing server), `service` (what
-may be asked for), `web` and `cli` (how it is asked).
+Sub-packages, inner to outer. Each may import only those named before it:
+
+- `core`: names, refusals, certificates, certificate requests, TLSA records. Pure.
+- `local`: what belongs to this process and machine: configuration, clock, log, metrics, key files.
+- `store`: the database: tables, transactions, migrations, the change feed.
+- `publication`: which records the DNS must serve, and the updates (RFC 2136) that make it serve them.
+- `signer`: the zone-signing name server, for what updates cannot do.
+- `service`: what administrators and devices may ask for.
+- `https`: accepting connections, with their bounds, deadlines and TLS.
+- `web`: EST, the JSON API, the change feed and public data over HTTP.
+- `cli`: the `iot-registry` command.
 """
 
 from __future__ import annotations

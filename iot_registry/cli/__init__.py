@@ -1,7 +1,7 @@
 """The `iot-registry` command.
 
-On the registry's machine it works on the state directory and the database directly: whoever may read those is an
-administrator already, so no key is asked for. With --url it uses the JSON API of a registry elsewhere.
+On the registry's machine, it works on the state directory and the database. Whoever can read those is an administrator
+already, so that it needs no API key. With --url it uses the JSON API of a registry elsewhere.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import click
 
 from iot_registry import __version__
-from iot_registry.cli.authorities import ca
-from iot_registry.cli.devices import device, token
-from iot_registry.cli.domains import domain, key
-from iot_registry.cli.output import Group
-from iot_registry.cli.rollovers import rollover
-from iot_registry.cli.server import anchor, audit, dns_config, init, serve, status
+from iot_registry.cli.ca_commands import ca
+from iot_registry.cli.device_commands import device, token_command
+from iot_registry.cli.dns_config_command import dns_config_command
+from iot_registry.cli.domain_commands import domain
+from iot_registry.cli.failures import CommandGroup
+from iot_registry.cli.key_commands import key
+from iot_registry.cli.report_commands import audit_command, registry_status_command
+from iot_registry.cli.rollover_commands import rollover
+from iot_registry.cli.server_commands import anchor_command, init_command, serve_command
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
-    """Enroll devices, publish their TLSA records, revoke them.
+    """Enroll devices, publish their TLSA records, revoke devices.
 
     \b
     Example:
@@ -32,5 +35,18 @@ def main() -> None:
     """
 
 
-for command in (serve, init, status, audit, anchor, dns_config, token, device, domain, key, ca, rollover):
+for command in (
+    serve_command,
+    init_command,
+    registry_status_command,
+    audit_command,
+    anchor_command,
+    dns_config_command,
+    token_command,
+    device,
+    domain,
+    key,
+    ca,
+    rollover,
+):
     main.add_command(command)

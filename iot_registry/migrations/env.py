@@ -1,5 +1,4 @@
-"""Alembic's entry: runs on the connection that `iot_registry.store.migrate` hands over, in its
-transaction."""
+"""Alembic's entry point. It runs on the connection of `iot_registry.store.migrate`, in its transaction."""
 
 from alembic import context
 

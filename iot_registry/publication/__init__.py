@@ -1,1 +1,1 @@
-"""What the DNS must say about each device, and making it say so."""
+"""Publication: the TLSA records that the DNS must serve, the updates that make it serve them, and waiting for that."""

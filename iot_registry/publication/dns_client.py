@@ -1,4 +1,4 @@
-"""Talking to the authoritative servers: update (RFC 2136), query, transfer, NOTIFY (RFC 1996). Blocking."""
+"""DNS client for the authoritative servers: update (RFC 2136), query, AXFR (RFC 5936), NOTIFY (RFC 1996). Blocking."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ import dns.update
 import dns.xfr
 import dns.zone
 
-from iot_registry.config import Endpoint
-from iot_registry.publication.tsig import TsigKey
+from iot_registry.local.config import Endpoint
+from iot_registry.local.tsig_keys import TsigKey
 
-# A DNS message has at most 65,535 bytes; the rest is for the header, the zone and TSIG.
-MAX_UPDATE_BYTES = 60_000
+# A DNS message over TCP has at most 65,535 octets. The difference is for header, zone section and TSIG.
+MAX_UPDATE_OCTETS = 60_000
 NOTIFY_TRIES = 3
-NOTIFY_TIMEOUT = 0.5
+NOTIFY_TIMEOUT_SECONDS = 0.5
 
 
 class DnsError(Exception):
-    """The server did not do what was asked. `refused`: it answered, with an error, so another try needs
-    a change."""
+    """The server did not do what was asked.
+
+    refused: it answered with an error, so that a repetition does not help.
+    """
 
     def __init__(self, text: str, *, refused: bool = False) -> None:
         super().__init__(text)
@@ -39,22 +41,22 @@ class DnsError(Exception):
 
 
 @contextlib.contextmanager
-def _translated(what: str):  # type: ignore[no-untyped-def]  # a generator-based context manager of no value
+def _translated(what: str):  # type: ignore[no-untyped-def]  # a generator-based context manager
     try:
         yield
     except dns.tsig.PeerError as error:
         raise DnsError(f"{what}: the server refuses the TSIG key: {error}", refused=True) from None
     except dns.exception.FormError as error:
-        # What it says where the answer lacks the TSIG; Knot answers so for a zone that it does not have.
+        # dnspython raises this if the answer lacks a TSIG. Knot answers so for a zone that it does not serve.
         if "TSIG" in str(error):
-            raise DnsError(f"{what}: the answer is not signed: has the server this zone, and this key?") from None
+            raise DnsError(f"{what}: the answer is not signed: does the server have this zone and this key?") from None
         raise DnsError(f"{what}: {type(error).__name__}: {error}") from None
     except (dns.exception.DNSException, OSError, EOFError) as error:
         raise DnsError(f"{what}: {type(error).__name__}: {error}") from None
 
 
 class DnsClient:
-    """The zones' primary server, as this registry may use it."""
+    """The primary server of the zones, accessed with the registry's TSIG key."""
 
     def __init__(self, server: Endpoint, key: TsigKey, timeout: float) -> None:
         self.server = server
@@ -62,10 +64,10 @@ class DnsClient:
         self._timeout = timeout
 
     def replace(self, zone: str, rrsets: Mapping[str, Iterable[str]], ttl: int) -> None:
-        """Make the TLSA RRset of each name be exactly the given records; none: no RRset. All of them, or
-        none.
+        """Replace the TLSA RRsets of these names in one update (RFC 2136); without records a name has no RRset.
 
-        Doing it again changes nothing, which is what makes a retry after a crash safe. Raises DnsError.
+        The server applies all of it or nothing. A retry after a crash is safe, because a repetition changes nothing.
+        Raises DnsError if the server refuses it or does not answer.
         """
         update = dns.update.UpdateMessage(zone, keyring=self._key.keyring)
         for name, records in rrsets.items():
@@ -80,7 +82,7 @@ class DnsClient:
             raise DnsError(f"{what}: {dns.rcode.to_text(answer.rcode())}", refused=True)
 
     def records(self, name: str, server: Endpoint | None = None) -> frozenset[str]:
-        """The name's TLSA records as an authoritative server answers now. Raises DnsError."""
+        """The name's TLSA records, as an authoritative server answers them now. Raises DnsError."""
         at = server or self.server
         query = dns.message.make_query(name, dns.rdatatype.TLSA, flags=0)
         what = f"query of {name} at {at}"
@@ -94,7 +96,7 @@ class DnsClient:
                 text
                 for rrset in answer.answer
                 if rrset.rdtype == dns.rdatatype.TLSA and rrset.name == owner
-                for text in (_plain(rdata) for rdata in rrset)
+                for text in (_presentation(rdata) for rdata in rrset)
             )
         else:
             raise DnsError(f"{what}: {dns.rcode.to_text(answer.rcode())}", refused=True)
@@ -103,10 +105,9 @@ class DnsClient:
         return found
 
     def transfer(self, zone: str) -> dict[str, frozenset[str]]:
-        """All TLSA RRsets of a zone, by owner name. Raises DnsError, `refused` if transfer is not allowed."""
+        """All TLSA RRsets of a zone, by owner name. Raises DnsError (`refused`: the transfer is not allowed)."""
         failure: DnsError | None = None
-        # A server may allow transfers by key or by address; Knot's address-only rule refuses a signed
-        # request.
+        # A server allows transfers by key or by address. Knot refuses a signed request where only the address counts.
         for key in (self._key, None):
             try:
                 return self._transfer(zone, key)
@@ -133,18 +134,18 @@ class DnsClient:
         found: dict[str, frozenset[str]] = {}
         for owner, rdataset in copy.iterate_rdatasets(dns.rdatatype.TLSA):
             name = owner.to_text(omit_final_dot=True).lower()
-            found[name] = frozenset(_plain(rdata) for rdata in rdataset)
+            found[name] = frozenset(_presentation(rdata) for rdata in rdataset)
         return found
 
 
-def _plain(rdata: object) -> str:
-    # dnspython's text form cuts long hex into chunks.
+def _presentation(rdata: object) -> str:
+    # In dnspython's text form, spaces divide long hexadecimal data.
     fields = str(rdata).split()
     return " ".join((*fields[:3], "".join(fields[3:]).lower()))
 
 
 class Notifier:
-    """Tells secondaries and resolvers that a zone changed, without holding the publication up."""
+    """Sends NOTIFY to secondaries and resolvers in threads of its own, so that publication does not wait for them."""
 
     def __init__(self, targets: Iterable[Endpoint]) -> None:
         self._targets = tuple(targets)
@@ -161,13 +162,13 @@ class Notifier:
 
 
 def send_notify(target: Endpoint, zone: str) -> bool:
-    """Send NOTIFY until it is answered, at most NOTIFY_TRIES times. Returns whether it was."""
+    """Send NOTIFY until it is answered, at most NOTIFY_TRIES times; returns whether it was answered."""
     message = dns.message.make_query(zone, dns.rdatatype.SOA, flags=dns.flags.AA)
     message.set_opcode(dns.opcode.NOTIFY)
     wire = message.to_wire()
     family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(NOTIFY_TIMEOUT)
+        sock.settimeout(NOTIFY_TIMEOUT_SECONDS)
         for _attempt in range(NOTIFY_TRIES):
             try:
                 sock.connect((target.host, target.port))

@@ -1,4 +1,4 @@
-"""Which process publishes: exactly one per database, taken over when that one ends."""
+"""Electing the process that publishes: one for each database. When it ends, another takes over."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from iot_registry.store import advisory_locks
 from iot_registry.store.database import Database
-
-# Any number, but the same in every process.
-_LOCK = 7_294_816
 
 
 class Leadership:
-    """A lock that dies with its holder: an advisory lock in PostgreSQL, a file lock beside SQLite."""
+    """A lock that ends with its process: an advisory lock in PostgreSQL, a file lock beside SQLite."""
 
     def __init__(self, database: Database, state_dir: Path) -> None:
         self._database = database
@@ -25,7 +23,7 @@ class Leadership:
         self._connection: Connection | None = None
 
     def hold(self) -> bool:
-        """Take the lock, or keep it. False: another process has it."""
+        """Take or keep the lock. False: another process holds it. Raises DBAPIError if the database does not answer."""
         return self._hold_session() if self._database.backend == "postgresql" else self._hold_file()
 
     def _hold_file(self) -> bool:
@@ -44,11 +42,13 @@ class Leadership:
         try:
             if self._connection is None:
                 connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}).scalar():
+                if not connection.execute(
+                    text("SELECT pg_try_advisory_lock(:key)"), {"key": advisory_locks.PUBLISHER}
+                ).scalar():
                     connection.close()
                     return False
                 self._connection = connection
-            # A lost connection has lost the lock: this finds out before anything is published.
+            # The lock ends with the connection: a lost one must be noticed before anything is published.
             self._connection.execute(text("SELECT 1"))
         except DBAPIError:
             if self._connection is not None:

@@ -1,8 +1,7 @@
-"""The outbox: names whose records in the DNS may differ from the database, and what they must become.
+"""The outbox: names whose records in the DNS may differ from the database, and the RRsets that they must have.
 
-An entry says *that* a name needs publishing, never *what*: that is worked out from the database when it
-is sent. So a
-late or repeated attempt publishes the present truth, whatever happened since the entry was written.
+An entry says *that* a name must be published, never *what*: the records are derived from the database when the update
+is sent. A late or repeated attempt therefore publishes the present state, whatever happened since the entry was made.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from iot_registry.feed import ChangeType, append_names, lock
-from iot_registry.publication.profile import Credential, Profile, rrset
+from iot_registry.core.tlsa import CertificateData, Profile, rrset
+from iot_registry.store.change_feed import ChangeType, append_names, lock
 from iot_registry.store.models import (
     PUBLISHED_STATES,
     Authority,
@@ -30,15 +29,15 @@ from iot_registry.store.models import (
     OutboxEntry,
 )
 
-# How many names one round takes: bounds its memory and the time until its first name counts as published.
+# Names of one publication round. Bounds its memory, and the time until its first name counts as published.
 ROUND_SIZE = 500
-BACKOFF_FIRST = 0.25
-BACKOFF_MAX = 30.0
+FIRST_BACKOFF_SECONDS = 0.25
+MAX_BACKOFF_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """One name to publish: the records it must have, and the outbox entries that this settles."""
+class RRsetUpdate:
+    """The TLSA RRset that one name must have, and the outbox entries that are done once the DNS serves it."""
 
     device_id: int
     domain_id: int
@@ -53,8 +52,7 @@ class Job:
 
 
 def enqueue(session: Session, device: Device, event: ChangeType, now: dt.datetime) -> None:
-    """Note that the device's records must be brought into line, in the transaction that changes what
-    they must be."""
+    """Queue the device's name for publication, in the transaction that changes its records."""
     session.add(
         OutboxEntry(
             device_id=device.id,
@@ -68,8 +66,8 @@ def enqueue(session: Session, device: Device, event: ChangeType, now: dt.datetim
 
 
 def backoff(attempts: int) -> float:
-    """Seconds until the next attempt after `attempts` failures, spread so that zones do not retry in step."""
-    return float(min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(attempts, 10)) * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+    """Seconds until the next attempt after `attempts` failures, with jitter so that zones do not retry in step."""
+    return float(min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(attempts, 10)) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is not secret
 
 
 def authority_spki(authority: Authority) -> bytes:
@@ -82,15 +80,17 @@ def _spki_of_pem(pem: str) -> bytes:
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def credential(certificate: Certificate) -> Credential:
+def certificate_data(certificate: Certificate) -> CertificateData:
     public = x509.load_der_x509_certificate(certificate.der).public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Credential(certificate.der, spki, authority_spki(certificate.authority))
+    return CertificateData(certificate.der, spki, authority_spki(certificate.authority))
 
 
 def live_certificates(certificates: Iterable[Certificate], now: dt.datetime) -> list[Certificate]:
-    """Those whose record must be in the DNS. An expired one must not: usage 3 ignores expiry (RFC 7671
-    5.1)."""
+    """The certificates whose record must be in the DNS.
+
+    The record of an expired one must not be: with usage 3, validators ignore expiry (RFC 7671 section 5.1).
+    """
     return [
         certificate
         for certificate in certificates
@@ -103,10 +103,10 @@ def live_certificates(certificates: Iterable[Certificate], now: dt.datetime) -> 
 def desired_records(
     device: Device, profile: Profile, certificates: Iterable[Certificate], now: dt.datetime
 ) -> frozenset[str]:
-    """The TLSA RRset that the device's name must have now."""
+    """The RDATA of the TLSA RRset that the device's name must have now."""
     if device.status != DeviceStatus.ACTIVE:
         return frozenset()
-    return rrset(profile, (credential(certificate) for certificate in live_certificates(certificates, now)))
+    return rrset(profile, (certificate_data(certificate) for certificate in live_certificates(certificates, now)))
 
 
 def certificates_of(session: Session, device_ids: Sequence[int]) -> dict[int, list[Certificate]]:
@@ -119,8 +119,8 @@ def certificates_of(session: Session, device_ids: Sequence[int]) -> dict[int, li
     return found
 
 
-def take(session: Session, now: dt.datetime, limit: int = ROUND_SIZE) -> list[Job]:
-    """The names that are due, oldest first, with all entries of each."""
+def due_updates(session: Session, now: dt.datetime, limit: int = ROUND_SIZE) -> list[RRsetUpdate]:
+    """The updates of the names whose next attempt is due, oldest first. Each covers all entries of its name."""
     due = (
         select(OutboxEntry.device_id)
         .where(OutboxEntry.next_attempt_at <= now)
@@ -136,22 +136,24 @@ def take(session: Session, now: dt.datetime, limit: int = ROUND_SIZE) -> list[Jo
         entries.setdefault(entry.device_id, []).append(entry)
     rows = session.execute(select(Device, Domain).join(Domain).where(Device.id.in_(ids)))
     certificates = certificates_of(session, ids)
-    jobs = [_job(device, domain, entries[device.id], certificates.get(device.id, []), now) for device, domain in rows]
-    return sorted(jobs, key=lambda job: job.entries[0])
+    updates = [
+        _update(device, domain, entries[device.id], certificates.get(device.id, []), now) for device, domain in rows
+    ]
+    return sorted(updates, key=lambda item: item.entries[0])
 
 
-def _job(
+def _update(
     device: Device,
     domain: Domain,
     entries: list[OutboxEntry],
     certificates: list[Certificate],
     now: dt.datetime,
-) -> Job:
+) -> RRsetUpdate:
     profile = Profile(device.profile or domain.profile)
     event = ChangeType(entries[-1].event)
     if event is ChangeType.DEVICE_CHANGED and any(e.event == ChangeType.DEVICE_ADDED for e in entries):
         event = ChangeType.DEVICE_ADDED
-    return Job(
+    return RRsetUpdate(
         device_id=device.id,
         domain_id=domain.id,
         name=device.name,
@@ -165,36 +167,36 @@ def _job(
     )
 
 
-def settle(session: Session, jobs: Sequence[Job], now: dt.datetime) -> None:
-    """The DNS serves these records: forget the entries, note it, and tell the feed. One transaction."""
-    # Before the devices' rows, in the order that every other transaction locks them.
+def confirm(session: Session, updates: Sequence[RRsetUpdate], now: dt.datetime) -> None:
+    """The DNS serves these RRsets: delete the outbox entries, record it, and add the events to the feed."""
+    # The feed first, then the devices: the order in which every transaction locks them.
     lock(session)
-    entries = [entry for job in jobs for entry in job.entries]
-    for part in _parts(entries):
+    entries = [entry for item in updates for entry in item.entries]
+    for part in _chunks(entries):
         session.execute(delete(OutboxEntry).where(OutboxEntry.id.in_(part)))
     session.execute(
         update(Device),
-        [{"id": job.device_id, "published": "\n".join(sorted(job.desired))} for job in jobs],
+        [{"id": item.device_id, "published": "\n".join(sorted(item.desired))} for item in updates],
     )
-    certificates = [certificate for job in jobs if job.desired for certificate in job.certificates]
-    for part in _parts(certificates):
+    certificates = [certificate for item in updates if item.desired for certificate in item.certificates]
+    for part in _chunks(certificates):
         session.execute(
             update(Certificate)
             .where(Certificate.id.in_(part), Certificate.published_at.is_(None))
             .values(published_at=now)
         )
-    append_names(session, [(job.event, job.domain_id, job.name) for job in jobs], now)
+    append_names(session, [(item.event, item.domain_id, item.name) for item in updates], now)
 
 
-def _parts(ids: list[int]) -> Iterator[list[int]]:
-    """As many as one statement may list."""
+def _chunks(ids: list[int]) -> Iterator[list[int]]:
+    """Parts that are small enough for one statement."""
     for start in range(0, len(ids), ROUND_SIZE):
         yield ids[start : start + ROUND_SIZE]
 
 
-def postpone(session: Session, jobs: Sequence[Job], error: str, now: dt.datetime) -> None:
-    """The attempt failed: try these again later, a little later each time."""
-    ids = [entry for job in jobs for entry in job.entries]
+def postpone(session: Session, updates: Sequence[RRsetUpdate], error: str, now: dt.datetime) -> None:
+    """The attempt failed: schedule the next one, later after each failure."""
+    ids = [entry for item in updates for entry in item.entries]
     attempts = session.scalar(select(func.max(OutboxEntry.attempts)).where(OutboxEntry.id.in_(ids[:500]))) or 0
     later = now + dt.timedelta(seconds=backoff(attempts))
     for start in range(0, len(ids), 500):
@@ -205,8 +207,8 @@ def postpone(session: Session, jobs: Sequence[Job], error: str, now: dt.datetime
         )
 
 
-def hurry(session: Session, zone: str, now: dt.datetime) -> None:
-    """The zone's server answers again: do not wait for what was postponed while it did not."""
+def retry_now(session: Session, zone: str, now: dt.datetime) -> None:
+    """The zone's server answers again: make all postponed entries of the zone due now."""
     session.execute(
         update(OutboxEntry)
         .where(OutboxEntry.zone == zone, OutboxEntry.next_attempt_at > now)

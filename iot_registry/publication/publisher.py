@@ -1,8 +1,7 @@
-"""The publisher: one thread that empties the outbox into the DNS until both agree.
+"""The publisher: one thread that sends the names in the outbox to the DNS.
 
-Only one publisher works on a database at a time (`leadership`). Everything it does may be cut off at any
-instant: an
-update replaces a whole RRset, so the next publisher simply does it again.
+One publisher works on a database at a time (see `leadership`). It may be interrupted at any instant: an update replaces
+whole RRsets, so that the next publisher can repeat it.
 """
 
 from __future__ import annotations
@@ -17,39 +16,36 @@ import structlog
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from iot_registry import metrics
-from iot_registry.config import Endpoint, Settings, parse_endpoint
-from iot_registry.feed import ChangeType, compact
+from iot_registry.local import metrics
+from iot_registry.local.clock import utc_now
+from iot_registry.local.config import Endpoint, Settings, parse_endpoint
+from iot_registry.local.tsig_keys import TsigKey
 from iot_registry.publication import outbox
-from iot_registry.publication.dns_client import MAX_UPDATE_BYTES, DnsClient, DnsError, Notifier
+from iot_registry.publication.dns_client import MAX_UPDATE_OCTETS, DnsClient, DnsError, Notifier
 from iot_registry.publication.leadership import Leadership
-from iot_registry.publication.nudge import nudging
-from iot_registry.publication.outbox import Job
-from iot_registry.publication.reconcile import reconcile
-from iot_registry.publication.tsig import TsigKey
+from iot_registry.publication.outbox import RRsetUpdate
+from iot_registry.publication.reconciliation import reconcile
+from iot_registry.publication.update_delay import bounded_delay
+from iot_registry.store.change_feed import ChangeType, compact
 from iot_registry.store.database import Database
 from iot_registry.store.models import PUBLISHED_STATES, Certificate, CertificateStatus, Device, DeviceStatus
 
 log = structlog.get_logger("iot_registry.publication")
 
-# Another process (a command on this machine) may add to the outbox; this is how soon that is noticed.
+# How soon entries of another process, such as a command on this machine, are noticed.
 POLL_SECONDS = 0.2
-# Rounds begin no faster than this: names that come in between share an update, its confirmation and a commit.
+# Rounds start at least this far apart. Names that are queued in between share an update and a commit.
 ROUND_SECONDS = 0.03
 HOUSEKEEPING_SECONDS = 5.0
 COMPACTION_SECONDS = 600.0
 CONFIRM_TRIES = 8
 
 
-def utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
 class Publisher:
-    """Runs in a thread of its own: `start`, `wake` after a change, `stop`.
+    """Runs in a thread of its own: `start`, then `wake` after each change, then `stop`.
 
-    on_settled: called with the certificates (their row numbers) whose records the DNS has taken.
-    nudge: makes a slow name server look at a zone.
+    on_published: called with the certificates (row ids) whose records the DNS serves now.
+    process_updates: makes the name server apply the updates in its queue; see `update_delay`.
     """
 
     def __init__(
@@ -57,17 +53,17 @@ class Publisher:
         database: Database,
         settings: Settings,
         key: TsigKey,
-        on_settled: Callable[[Sequence[int]], None] = lambda certificates: None,
-        nudge: Callable[[str], None] | None = None,
+        on_published: Callable[[Sequence[int]], None] = lambda certificates: None,
+        process_updates: Callable[[str], None] | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         publication = settings.publication
         self.client = DnsClient(parse_endpoint(publication.server), key, publication.timeout_seconds)
-        self._confirm = [parse_endpoint(text) for text in publication.confirm] or [self.client.server]
+        self._confirming_servers = [parse_endpoint(text) for text in publication.confirm] or [self.client.server]
         self._notifier = Notifier(parse_endpoint(text) for text in publication.notify)
-        self._on_settled = on_settled
-        self._nudge = nudge
+        self._on_published = on_published
+        self._process_updates = process_updates
         self._leadership = Leadership(database, settings.state_dir)
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -115,109 +111,108 @@ class Publisher:
                 if not self.round(utc_now()):
                     self._wake.wait(POLL_SECONDS)
                     self._wake.clear()
-                # Only where there is much to do: a change that comes alone has waited long enough already.
+                # This delays a busy publisher only: a single change has waited for that long already.
                 self._stopping.wait(max(0.0, begun + ROUND_SECONDS - time.monotonic()))
             except Exception:
-                # The database is away, or a bug: say it, and go on; the outbox still holds everything.
+                # The database does not answer, or there is a defect. The outbox still holds every name.
                 log.exception("publisher.failed")
                 metrics.PUBLISHER_ERRORS.inc()
                 self._stopping.wait(1.0)
 
     def round_if_leader(self, now: dt.datetime) -> bool:
-        """A round in the caller's thread, if no other process publishes; returns whether anything was
-        settled.
-        """
+        """A round in the caller's thread, if no other process publishes; returns whether anything was published."""
         return self._leadership.hold() and self.round(now)
 
     def round(self, now: dt.datetime) -> bool:
-        """Publish what is due once; returns whether anything was settled."""
+        """Make one attempt for each name that is due; returns whether anything was published."""
         with self._database.read() as session:
-            jobs = outbox.take(session, now)
-        settled = False
-        by_zone = sorted(jobs, key=lambda job: (job.zone, job.ttl))
-        for (zone, ttl), group in groupby(by_zone, key=lambda job: (job.zone, job.ttl)):
-            zone_jobs = sorted(group, key=lambda job: job.entries[0])
-            for part in _parts(zone_jobs):
+            updates = outbox.due_updates(session, now)
+        published = False
+        by_zone = sorted(updates, key=lambda item: (item.zone, item.ttl))
+        for (zone, ttl), group in groupby(by_zone, key=lambda item: (item.zone, item.ttl)):
+            zone_updates = sorted(group, key=lambda item: item.entries[0])
+            for part in split_to_messages(zone_updates):
                 if self._stopping.is_set():
-                    return settled
+                    return published
                 try:
-                    settled |= self._publish(zone, ttl, part)
+                    published |= self._publish(zone, ttl, part)
                 except DnsError as error:
-                    self._failed(zone, zone_jobs, error)
+                    self._record_failure(zone, zone_updates, error)
                     break
-        return settled
+        return published
 
-    def _publish(self, zone: str, ttl: int, jobs: Sequence[Job]) -> bool:
+    def _publish(self, zone: str, ttl: int, updates: Sequence[RRsetUpdate]) -> bool:
         try:
-            with nudging(self._nudge, zone):
-                self.client.replace(zone, {job.name: job.desired for job in jobs}, ttl)
+            with bounded_delay(self._process_updates, zone):
+                self.client.replace(zone, {item.name: item.desired for item in updates}, ttl)
         except DnsError as error:
-            # One name that the server will not have must not hold its neighbours up.
-            if not error.refused or len(jobs) == 1:
+            # A name that the server refuses must not delay the others: find it by halving.
+            if not error.refused or len(updates) == 1:
                 raise
-            middle = len(jobs) // 2
-            return self._publish_half(zone, ttl, jobs[:middle]) | self._publish_half(zone, ttl, jobs[middle:])
+            middle = len(updates) // 2
+            return self._publish_half(zone, ttl, updates[:middle]) | self._publish_half(zone, ttl, updates[middle:])
         self._notifier.notify(zone)
-        confirmed = [job for job in jobs if self._serves(job)]
-        missing = [job for job in jobs if job not in set(confirmed)]
+        confirmed = [item for item in updates if self._serves(item)]
+        served = set(confirmed)
+        missing = [item for item in updates if item not in served]
         if confirmed:
-            self._settle(zone, confirmed)
+            self._record_published(zone, confirmed)
         if missing:
-            self._failed(zone, missing, DnsError("the servers do not serve the update yet"))
+            self._record_failure(zone, missing, DnsError("not every server of `confirm` serves the update yet"))
         return bool(confirmed)
 
-    def _publish_half(self, zone: str, ttl: int, jobs: Sequence[Job]) -> bool:
+    def _publish_half(self, zone: str, ttl: int, updates: Sequence[RRsetUpdate]) -> bool:
         try:
-            return self._publish(zone, ttl, jobs)
+            return self._publish(zone, ttl, updates)
         except DnsError as error:
-            self._failed(zone, jobs, error)
+            self._record_failure(zone, updates, error)
             return False
 
-    def _serves(self, job: Job) -> bool:
-        return all(self._serves_at(job, server) for server in self._confirm)
+    def _serves(self, item: RRsetUpdate) -> bool:
+        return all(self._serves_at(item, server) for server in self._confirming_servers)
 
-    def _serves_at(self, job: Job, server: Endpoint) -> bool:
+    def _serves_at(self, item: RRsetUpdate, server: Endpoint) -> bool:
         pause = 0.01
         for _attempt in range(CONFIRM_TRIES):
             try:
-                if self.client.records(job.name, server) == job.desired:
+                if self.client.records(item.name, server) == item.desired:
                     return True
             except DnsError as error:
-                log.warning("publication.unconfirmed", name=job.name, server=str(server), error=str(error))
+                log.warning("publication.unconfirmed", name=item.name, server=str(server), error=str(error))
                 return False
             self._stopping.wait(pause)
             pause *= 2
         return False
 
-    def _settle(self, zone: str, jobs: Sequence[Job]) -> None:
+    def _record_published(self, zone: str, updates: Sequence[RRsetUpdate]) -> None:
         now = utc_now()
         with self._database.write() as session:
-            outbox.settle(session, jobs, now)
+            outbox.confirm(session, updates, now)
             if zone in self._failing:
-                outbox.hurry(session, zone, now)
+                outbox.retry_now(session, zone, now)
         self._failing.discard(zone)
-        for job in jobs:
-            metrics.PUBLICATION_SECONDS.observe(max(0.0, (now - job.created_at).total_seconds()))
-        metrics.PUBLICATIONS.labels("confirmed").inc(len(jobs))
-        log.info("publication.confirmed", zone=zone, names=len(jobs), first=jobs[0].name, change=jobs[0].event)
-        self._on_settled([certificate for job in jobs if job.desired for certificate in job.certificates])
+        for item in updates:
+            metrics.PUBLICATION_SECONDS.observe(max(0.0, (now - item.created_at).total_seconds()))
+        metrics.PUBLICATIONS.labels("confirmed").inc(len(updates))
+        log.info("publication.confirmed", zone=zone, names=len(updates), first=updates[0].name, change=updates[0].event)
+        self._on_published([certificate for item in updates if item.desired for certificate in item.certificates])
 
-    def _failed(self, zone: str, jobs: Sequence[Job], error: DnsError) -> None:
+    def _record_failure(self, zone: str, updates: Sequence[RRsetUpdate], error: DnsError) -> None:
         self._failing.add(zone)
-        metrics.PUBLICATIONS.labels("refused" if error.refused else "failed").inc(len(jobs))
-        log.warning("publication.failed", zone=zone, names=len(jobs), error=str(error))
+        metrics.PUBLICATIONS.labels("refused" if error.refused else "failed").inc(len(updates))
+        log.warning("publication.failed", zone=zone, names=len(updates), error=str(error))
         with self._database.write() as session:
-            outbox.postpone(session, jobs, str(error), utc_now())
+            outbox.postpone(session, updates, str(error), utc_now())
 
     def housekeeping(self, now: dt.datetime) -> None:
-        """Withdraw what has run out: old keys after their overlap, and expired certificates."""
+        """Withdraw expired certificates, replaced ones after their overlap, and names that devices have left."""
         with self._database.read() as session:
-            due = session.scalars(_run_out(now).limit(1)).first() or session.scalars(_leaving(now).limit(1)).first()
+            due = session.scalars(_expired(now).limit(1)).first() or session.scalars(_left_names(now).limit(1)).first()
         if due is None:
             return
         with self._database.write() as session:
-            withdraw(session, list(session.scalars(_run_out(now).limit(1000))), now)
-            for device in list(session.scalars(_leaving(now).limit(1000))):
+            withdraw(session, list(session.scalars(_expired(now).limit(1000))), now)
+            for device in list(session.scalars(_left_names(now).limit(1000))):
                 device.status = DeviceStatus.REHOMED
                 device.updated_at = now
                 outbox.enqueue(session, device, ChangeType.DEVICE_REHOMED, now)
@@ -225,12 +220,12 @@ class Publisher:
     def _compact(self, now: dt.datetime) -> None:
         feed = self._settings.feed
         with self._database.write() as session:
-            gone = compact(session, now, feed.retention_days, feed.compact_after_days)
-        if gone:
-            log.info("feed.compacted", forgotten=gone)
+            deleted = compact(session, now, feed.retention_days, feed.compact_after_days)
+        if deleted:
+            log.info("feed.compacted", deleted=deleted)
 
 
-def _run_out(now: dt.datetime) -> Select[Certificate]:
+def _expired(now: dt.datetime) -> Select[Certificate]:
     return select(Certificate).where(
         Certificate.status.in_(PUBLISHED_STATES),
         (Certificate.not_after <= now)
@@ -238,14 +233,14 @@ def _run_out(now: dt.datetime) -> Select[Certificate]:
     )
 
 
-def _leaving(now: dt.datetime) -> Select[Device]:
-    # Registered: its certificate under this name was lost to a rollover or ran out meanwhile.
-    standing = (DeviceStatus.ACTIVE, DeviceStatus.REGISTERED)
-    return select(Device).where(Device.leaves_at <= now, Device.status.in_(standing))
+def _left_names(now: dt.datetime) -> Select[Device]:
+    # A registered device counts too: a rollover or expiry may have ended its certificate under this name.
+    with_name = (DeviceStatus.ACTIVE, DeviceStatus.REGISTERED)
+    return select(Device).where(Device.leaves_at <= now, Device.status.in_(with_name))
 
 
 def withdraw(session: Session, certificates: Iterable[Certificate], now: dt.datetime) -> None:
-    """Take certificates' records out of the DNS for good."""
+    """Withdraw certificates, and queue their devices for publication."""
     devices: dict[int, Device] = {}
     for certificate in certificates:
         certificate.status = CertificateStatus.WITHDRAWN
@@ -254,17 +249,17 @@ def withdraw(session: Session, certificates: Iterable[Certificate], now: dt.date
         outbox.enqueue(session, device, ChangeType.DEVICE_CHANGED, now)
 
 
-def _parts(jobs: Sequence[Job]) -> Iterable[list[Job]]:
-    """Cut into updates that fit one DNS message."""
-    part: list[Job] = []
+def split_to_messages(updates: Sequence[RRsetUpdate]) -> Iterable[list[RRsetUpdate]]:
+    """Divide updates into parts that fit one DNS message each."""
+    part: list[RRsetUpdate] = []
     size = 0
-    for job in jobs:
-        # Owner names compress to a pointer after their first use; count the whole name all the same.
-        need = len(job.name) + 12 + sum(len(record) // 2 + 20 for record in job.desired)
-        if part and size + need > MAX_UPDATE_BYTES:
+    for item in updates:
+        # A later use of an owner name is compressed to a pointer. Counting the whole name is on the safe side.
+        need = len(item.name) + 12 + sum(len(record) // 2 + 20 for record in item.desired)
+        if part and size + need > MAX_UPDATE_OCTETS:
             yield part
             part, size = [], 0
-        part.append(job)
+        part.append(item)
         size += need
     if part:
         yield part

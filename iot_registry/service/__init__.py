@@ -1,6 +1,5 @@
-"""What administrators and devices may ask for, each inside one transaction of the caller's.
+"""What administrators and devices may ask for.
 
-Every function takes the session, who asks, and the time. It either does the whole thing (and writes the
-audit log) or
-raises `Refused` and has written nothing.
+A function takes the caller's session, the principal and the time. It carries the request out completely and writes the
+audit log, or it raises `Refused`, and the caller's transaction must be rolled back.
 """

@@ -1,78 +1,26 @@
-"""The registry's CAs: certificates in the database, keys in files beside it."""
+"""The registry's CAs: made, found, and served."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
 from functools import lru_cache
-from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from iot_registry import feed
-from iot_registry.config import Settings
-from iot_registry.errors import ConfigurationError, Reason, Refused
-from iot_registry.pki import authority, keys
+from iot_registry.core import ca_certificates
+from iot_registry.core.errors import ConfigurationError, Reason, Refused
+from iot_registry.local import private_keys
+from iot_registry.local.config import Settings
+from iot_registry.service.ca_key_store import CaKeyStore
+from iot_registry.store import change_feed
 from iot_registry.store.models import Authority, AuthorityKind, Domain
 
-# Pairs of hexadecimal digits joined by dashes; far longer than any.
+# Pairs of hexadecimal digits joined by dashes, with an upper bound on their length.
 _AKI = re.compile(r"[0-9A-Fa-f-]{1,128}\Z")
-
-
-class KeyStore:
-    """Private keys of the CAs, as files named after their key identifier.
-
-    root_key: where the root's key is now, if it is kept elsewhere (offline) between uses.
-    """
-
-    def __init__(self, settings: Settings, root_key: Path | None = None) -> None:
-        self._folder = settings.state_dir / "ca"
-        self._root_key = root_key
-        self._passphrase = _passphrase(settings.ca.passphrase_file)
-        self._root_passphrase = _passphrase(settings.ca.root_passphrase_file)
-        self._cache: dict[str, ec.EllipticCurvePrivateKey] = {}
-
-    def path(self, aki: str) -> Path:
-        return self._folder / f"{aki}.key"
-
-    def load(self, row: Authority) -> ec.EllipticCurvePrivateKey:
-        """The key of a CA. Raises ConfigurationError: not there, wrong passphrase, or not this CA's key."""
-        if row.aki in self._cache:
-            return self._cache[row.aki]
-        root = row.kind == AuthorityKind.ROOT
-        path = self._root_key if root and self._root_key else self.path(row.aki)
-        key = keys.load(path, self._root_passphrase if root else self._passphrase)
-        if key.public_key() != certificate(row).public_key():
-            raise ConfigurationError(f"{path}: this is not the key of {row.kind} CA {row.aki}")
-        # The root's key is used rarely and is worth the most: it is not kept in memory.
-        if not root:
-            self._cache[row.aki] = key
-        return key
-
-    def save(self, kind: AuthorityKind, aki: str, key: ec.EllipticCurvePrivateKey) -> None:
-        passphrase = self._root_passphrase if kind is AuthorityKind.ROOT else self._passphrase
-        keys.save(self.path(aki), key, passphrase)
-
-    def destroy(self, aki: str) -> None:
-        """Forget a retired CA's key for good."""
-        self._cache.pop(aki, None)
-        self.path(aki).unlink(missing_ok=True)
-
-
-def _passphrase(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        text = path.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot read the passphrase: {error.strerror}") from None
-    if not text:
-        raise ConfigurationError(f"{path}: the passphrase is empty")
-    return text
 
 
 def certificate(row: Authority) -> x509.Certificate:
@@ -97,8 +45,8 @@ def _record(
         domain_id=domain.id if domain else None,
         generation=generation,
         pem=cert.public_bytes(Encoding.PEM).decode(),
-        aki=authority.key_identifier(cert),
-        fingerprint=authority.fingerprint(cert),
+        aki=ca_certificates.key_identifier(cert),
+        fingerprint=ca_certificates.fingerprint(cert),
         created_at=now,
         not_after=cert.not_valid_after_utc,
     )
@@ -108,26 +56,26 @@ def _record(
 
 
 def singleton(session: Session, kind: AuthorityKind) -> Authority:
-    """The root or the TLS server's anchor. Raises ConfigurationError before `init`."""
+    """The root CA or the HTTPS server's CA. Raises ConfigurationError before `init`."""
     row = session.scalars(select(Authority).where(Authority.kind == kind, Authority.retired_at.is_(None))).first()
     if row is None:
-        raise ConfigurationError("the registry is not set up yet: run `iot-registry init`")
+        raise ConfigurationError("the registry is not initialized: run `iot-registry init`")
     return row
 
 
 def server_anchor(session: Session, settings: Settings) -> str:
-    """The PEM certificate that a client must trust to reach this server. Raises ConfigurationError."""
+    """The certificate, in PEM, that a client of the HTTPS server must trust. Raises ConfigurationError."""
     if settings.tls.anchor is None:
         return singleton(session, AuthorityKind.SERVER).pem
     try:
         pem = settings.tls.anchor.read_text()
         return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.PEM).decode()
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{settings.tls.anchor}: not a PEM certificate: {error}") from None
+        raise ConfigurationError(f"{settings.tls.anchor}: expected a certificate in PEM: {error}") from None
 
 
-def ensure_singletons(session: Session, store: KeyStore, settings: Settings, now: dt.datetime) -> bool:
-    """Make the root and the TLS server's anchor if there are none; returns whether any was made."""
+def ensure_singletons(session: Session, store: CaKeyStore, settings: Settings, now: dt.datetime) -> bool:
+    """Make the root CA and the HTTPS server's CA if there are none; returns whether any was made."""
     made = False
     for kind, title, path_length in (
         (AuthorityKind.ROOT, "IoT registry root CA", 1),
@@ -135,43 +83,45 @@ def ensure_singletons(session: Session, store: KeyStore, settings: Settings, now
     ):
         if session.scalars(select(Authority.id).where(Authority.kind == kind)).first() is not None:
             continue
-        key = keys.generate()
-        cert = authority.self_signed(key, title, now, settings.ca.root_days, path_length)
-        # The key first: a certificate whose key is lost in a crash would be useless; a stray key file is
-        # harmless.
-        store.save(kind, authority.key_identifier(cert), key)
+        key = private_keys.generate()
+        cert = ca_certificates.self_signed(key, title, now, settings.ca.root_days, path_length)
+        # The key is saved first. After a crash in between, a key file is left over, which is harmless; a certificate
+        # without a key would be useless.
+        store.save(kind, ca_certificates.key_identifier(cert), key)
         _record(session, kind, cert, now)
         made = True
     return made
 
 
 def create_issuing(
-    session: Session, store: KeyStore, settings: Settings, domain: Domain, now: dt.datetime
+    session: Session, store: CaKeyStore, settings: Settings, domain: Domain, now: dt.datetime
 ) -> Authority:
-    """A new issuing CA for a domain, announced to the feed. Raises Refused if the root's key is not at
-    hand."""
+    """A new issuing CA for a domain, with an event in the feed. Raises Refused if the root's key is not available."""
     root = singleton(session, AuthorityKind.ROOT)
     try:
         root_key = store.load(root)
     except ConfigurationError as error:
-        raise Refused(Reason.UNAVAILABLE, f"a new issuing CA needs the root's key: {error}") from None
+        raise Refused(Reason.UNAVAILABLE, f"a new issuing CA needs the root's key (--root-key): {error}") from None
     if certificate(root).not_valid_after_utc - now < dt.timedelta(days=1):
-        raise Refused(Reason.UNAVAILABLE, f"the root CA ends at {root.not_after.isoformat()}: it can sign nothing more")
+        raise Refused(
+            Reason.UNAVAILABLE,
+            f"the root CA expires at {root.not_after.isoformat()} and can sign nothing more: set up a new registry",
+        )
     generation = 1 + (
         session.scalar(select(func.max(Authority.generation)).where(Authority.domain_id == domain.id)) or 0
     )
-    key = keys.generate()
-    cert = authority.issuing(
+    key = private_keys.generate()
+    cert = ca_certificates.issuing(
         key.public_key(), domain.name, generation, root_key, certificate(root), now, settings.ca.issuing_days
     )
-    store.save(AuthorityKind.ISSUING, authority.key_identifier(cert), key)
+    store.save(AuthorityKind.ISSUING, ca_certificates.key_identifier(cert), key)
     row = _record(session, AuthorityKind.ISSUING, cert, now, domain, generation)
-    feed.append(session, feed.ChangeType.ANCHOR_ADDED, domain.id, now, anchor=row)
+    change_feed.append(session, change_feed.ChangeType.ANCHOR_ADDED, domain.id, now, anchor=row)
     return row
 
 
 def active_issuing(session: Session, domain_id: int, *, lock: bool = False) -> Authority:
-    """The CA that signs for this domain now. lock: it is not retired before this transaction ends."""
+    """The CA that issues for this domain now. lock: it cannot be retired before this transaction ends."""
     statement = (
         select(Authority)
         .where(
@@ -186,7 +136,7 @@ def active_issuing(session: Session, domain_id: int, *, lock: bool = False) -> A
 
 
 def by_key_identifier(session: Session, aki: str) -> Authority:
-    """A CA for PKIX-CD: the root or a live issuing CA. Raises Refused."""
+    """The root or an issuing CA that is not retired, for PKIX-CD. Raises Refused."""
     statement = select(Authority).where(
         Authority.aki == aki.lower(),
         Authority.kind.in_((AuthorityKind.ROOT, AuthorityKind.ISSUING)),
@@ -194,12 +144,15 @@ def by_key_identifier(session: Session, aki: str) -> Authority:
     )
     row = session.scalars(statement).first() if _AKI.match(aki) else None
     if row is None:
-        raise Refused(Reason.NOT_FOUND, "no CA with this key identifier")
+        raise Refused(
+            Reason.NOT_FOUND,
+            "no CA has this key identifier, or it is retired: take the identifier from the device's certificate",
+        )
     return row
 
 
 def live_client_authorities(session: Session) -> list[Authority]:
-    """The CAs whose certificates a device may present: every live issuing CA and the root above them."""
+    """The CAs under which devices' certificates are accepted: every issuing CA that is not retired, and the root."""
     return list(
         session.scalars(
             select(Authority).where(

@@ -1,5 +1,4 @@
-"""Identity domains: one for each household or vendor, each with its own issuing CA, zone and
-administrators."""
+"""Identity domains, such as a household or a vendor. Each has its own issuing CA, zone and administrators."""
 
 from __future__ import annotations
 
@@ -15,22 +14,24 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from iot_registry import feed, names
-from iot_registry.config import Settings
-from iot_registry.errors import Reason, Refused
-from iot_registry.service import authorities
-from iot_registry.service.access import Principal, Scope, audit
+from iot_registry.core import names
+from iot_registry.core.errors import Reason, Refused
+from iot_registry.local.config import Settings
+from iot_registry.service import audit, authorities
+from iot_registry.service.access import Principal, Scope
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.schemas import DomainCreate, DomainView, Provisioning
+from iot_registry.store import change_feed
 from iot_registry.store.models import Authority, AuthorityKind, Device, Domain
 
-# The device's file for it holds no more (IoT SAFE applets read it in one command).
+# Octets of the file for it in an IoT SAFE applet, which is read with one command.
 MAX_URL_BLOB = 100
 
 
 def create(
     session: Session,
     principal: Principal,
-    store: authorities.KeyStore,
+    store: CaKeyStore,
     settings: Settings,
     request: DomainCreate,
     now: dt.datetime,
@@ -40,7 +41,7 @@ def create(
     principal.require_everywhere("adding a domain")
     name = names.domain(request.name, "name")
     if session.scalars(select(Domain.id).where(Domain.name == name)).first() is not None:
-        raise Refused(Reason.CONFLICT, f"{name} exists already", field="name")
+        raise Refused(Reason.CONFLICT, f"{name} exists already: choose another name", field="name")
     zone = check_zone(name, request.zone)
     domain = Domain(
         name=name,
@@ -51,15 +52,14 @@ def create(
     )
     session.add(domain)
     session.flush()
-    feed.append(session, feed.ChangeType.DOMAIN_ADDED, domain.id, now)
+    change_feed.append(session, change_feed.ChangeType.DOMAIN_ADDED, domain.id, now)
     authorities.create_issuing(session, store, settings, domain, now)
-    audit(session, principal, "domain.add", name, now, domain_id=domain.id, zone=zone)
+    audit.record(session, principal, "domain.add", name, now, domain_id=domain.id, zone=zone)
     return domain
 
 
 def check_zone(name: str, zone: str | None) -> str:
-    """The zone that holds `_device.<name>`: the domain, a parent of it, or `_device.<name>` itself.
-    Raises Refused."""
+    """The zone that holds `_device.<name>`: the domain, one of its parents, or `_device.<name>`. Raises Refused."""
     if zone is None:
         return name
     lowered = zone.lower().removesuffix(".")
@@ -69,18 +69,20 @@ def check_zone(name: str, zone: str | None) -> str:
         if not root.endswith("." + lowered):
             raise Refused(
                 Reason.INVALID_FIELD,
-                f"found zone {lowered[:80]}, expected one that holds {root}",
+                f"found zone {lowered[:80]}, expected one that contains {root}",
                 field="zone",
             )
     return lowered
 
 
 def find_domain(session: Session, principal: Principal, name: str) -> Domain:
-    """Raises Refused with NOT_FOUND if there is none in the caller's sight."""
+    """The domain of this name. Raises Refused (NOT_FOUND) if there is none, or if the caller may not see it."""
     wanted = names.domain(name)
     domain = session.scalars(select(Domain).where(Domain.name == wanted)).first()
     if domain is None or not principal.sees(domain.id):
-        raise Refused(Reason.NOT_FOUND, f"no domain {wanted}", field="domain")
+        raise Refused(
+            Reason.NOT_FOUND, f"no domain {wanted}: check the name, and the domain of the API key", field="domain"
+        )
     return domain
 
 
@@ -96,7 +98,7 @@ def view(session: Session, domain: Domain) -> DomainView:
     )
 
 
-def list_domains(session: Session, principal: Principal) -> list[DomainView]:
+def view_all(session: Session, principal: Principal) -> list[DomainView]:
     principal.require(Scope.DOMAIN_READ)
     statement = select(Domain).order_by(Domain.name)
     if principal.domain_id is not None:
@@ -105,22 +107,22 @@ def list_domains(session: Session, principal: Principal) -> list[DomainView]:
 
 
 def url_blob(settings: Settings) -> bytes:
-    """Where the registry is, in the form that a device's applet stores. Raises Refused if it does not fit."""
+    """The registry's address in the form that an IoT SAFE applet stores. Raises Refused if it is too long."""
     parts = urlsplit(settings.public_url)
     port = parts.port or 443
     blob = json.dumps({"url": parts.hostname, "port": port}, separators=(",", ":")).encode()
     if len(blob) > MAX_URL_BLOB:
         raise Refused(
             Reason.UNAVAILABLE,
-            f"public_url is too long for a device's file: {len(blob)} of {MAX_URL_BLOB} bytes",
+            f"public_url takes {len(blob)} octets in a device's file, at most {MAX_URL_BLOB} fit: choose a shorter one",
         )
     return blob
 
 
 def provisioning(
-    session: Session, store: authorities.KeyStore, settings: Settings, domain: Domain, server_anchor_pem: str
+    session: Session, store: CaKeyStore, settings: Settings, domain: Domain, server_anchor_pem: str
 ) -> Provisioning:
-    """What a device stores beside its certificate, vouched for by its issuing CA."""
+    """The data that a device stores beside its certificate, signed by its issuing CA. Raises Refused."""
     issuing = authorities.active_issuing(session, domain.id)
     key = store.load(issuing)
     anchor = x509.load_pem_x509_certificate(server_anchor_pem.encode())
@@ -140,8 +142,7 @@ def provisioning(
 
 
 def chain(session: Session, domain: Domain) -> list[Authority]:
-    """The domain's live issuing CAs, newest first, and the root: what /cacerts answers (RFC 7030 section
-    4.1.3)."""
+    """The domain's issuing CAs, newest first, and the root: the answer of /cacerts (RFC 7030 section 4.1.3)."""
     issuing = session.scalars(
         select(Authority)
         .where(

@@ -1,4 +1,4 @@
-"""How an emergency rollover begins: one transaction after which nothing that a domain vouched for counts any more."""
+"""The start of an emergency rollover: one transaction that invalidates everything that a domain has issued."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from iot_registry import feed
-from iot_registry.config import Settings
-from iot_registry.feed import ChangeType
+from iot_registry.local.config import Settings
 from iot_registry.publication import outbox
-from iot_registry.service import access, authorities
+from iot_registry.service import audit, authorities
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.domains import find_domain
+from iot_registry.store import change_feed
+from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.database import Database
 from iot_registry.store.models import (
     PUBLISHED_STATES,
@@ -32,8 +33,8 @@ from iot_registry.store.models import (
 )
 
 
-class Step(StrEnum):
-    """What is to be done next."""
+class RolloverStep(StrEnum):
+    """The next step of a rollover."""
 
     WITHDRAW = "withdraw"
     DNSSEC = "dnssec"
@@ -42,10 +43,11 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A rollover that is to be carried through.
+class StartedRollover:
+    """A rollover that was started or found.
 
-    bundle_files: where its bundles went so far, oldest first; the last one is where they go now.
+    number: its row id. resumed: it was found, after an interruption.
+    bundle_files: files for its bundles, oldest first. New bundles are written to the last one.
     """
 
     number: int
@@ -55,40 +57,40 @@ class Begun:
 
 def begin(
     database: Database,
-    store: authorities.KeyStore,
+    store: CaKeyStore,
     settings: Settings,
     principal: Principal,
     domain_name: str,
     bundles_file: Path | None,
     now: dt.datetime,
-) -> Begun:
-    """Start a rollover, or find the one that was interrupted. Raises Refused; then nothing has changed at all.
+) -> StartedRollover:
+    """Start a rollover, or find the one that was interrupted. Raises Refused, and nothing has changed then.
 
-    From the commit on, no certificate and no token of before is worth anything here.
-    bundles_file: None: where the interrupted one's go, or a file in the state directory.
+    With the commit, every earlier certificate and token of the domain is invalid.
+    bundles_file: None: that of the interrupted rollover, or else a file in the state directory.
     """
     with database.write() as session:
         principal.require(Scope.ADMIN)
-        # Held until the commit: whoever else starts one waits here, and then finds it.
-        feed.lock(session)
+        # Held until the commit: another command that starts one waits here, and then finds this one.
+        change_feed.lock(session)
         domain = find_domain(session, principal, domain_name)
         row = session.scalars(
-            select(Rollover).where(Rollover.domain_id == domain.id, Rollover.step != Step.DONE)
+            select(Rollover).where(Rollover.domain_id == domain.id, Rollover.step != RolloverStep.DONE)
         ).first()
         if row is not None:
             files = [str(path) for path in row.detail["bundle_files"]]
             if bundles_file is not None and str(bundles_file.absolute()) != files[-1]:
                 files.append(str(bundles_file.absolute()))
                 row.detail = {**row.detail, "bundle_files": files}
-            return Begun(row.id, True, tuple(map(Path, files)))
+            return StartedRollover(row.id, True, tuple(map(Path, files)))
         target = bundles_file or settings.state_dir / f"rollover-{domain.name}.jsonl"
-        row = Rollover(domain_id=domain.id, step=Step.WITHDRAW, started_at=now, detail={})
+        row = Rollover(domain_id=domain.id, step=RolloverStep.WITHDRAW, started_at=now, detail={})
         session.add(row)
         session.flush()
         retired = _replace_authority(session, store, settings, domain, now)
         affected = _invalidate(session, domain, now)
         row.detail = {"retired": retired, "devices": affected, "bundle_files": [str(target.absolute())]}
-        access.audit(
+        audit.record(
             session,
             principal,
             "rollover.begin",
@@ -98,13 +100,13 @@ def begin(
             devices=affected,
             retired=retired,
         )
-        return Begun(row.id, False, (target.absolute(),))
+        return StartedRollover(row.id, False, (target.absolute(),))
 
 
 def _replace_authority(
-    session: Session, store: authorities.KeyStore, settings: Settings, domain: Domain, now: dt.datetime
+    session: Session, store: CaKeyStore, settings: Settings, domain: Domain, now: dt.datetime
 ) -> list[str]:
-    """A new issuing CA instead of all that the domain has; returns the key identifiers of those."""
+    """Replace all issuing CAs of the domain by a new one; returns the key identifiers of the old ones."""
     old = list(
         session.scalars(
             select(Authority).where(
@@ -117,14 +119,14 @@ def _replace_authority(
     authorities.create_issuing(session, store, settings, domain, now)
     for row in old:
         row.retired_at = now
-        feed.append(session, ChangeType.ANCHOR_REMOVED, domain.id, now, anchor=row)
+        change_feed.append(session, ChangeType.ANCHOR_REMOVED, domain.id, now, anchor=row)
     return [row.aki for row in old]
 
 
 def _invalidate(session: Session, domain: Domain, now: dt.datetime) -> int:
-    """Withdraw every certificate and cancel every token of a domain; returns how many devices must enroll again."""
-    # Locked first: an enrollment under way has then either committed, and is seen below, or waits and finds its token
-    # cancelled. Otherwise it could leave a device with a certificate of the CA that is being retired.
+    """Withdraw all certificates and cancel all tokens of a domain; returns how many devices must enroll again."""
+    # The locks come first: an enrollment in progress has either committed, and is seen below, or it waits and finds its
+    # token cancelled. Otherwise a device could keep a certificate of the CA that is being retired.
     devices = list(
         session.scalars(select(Device).where(Device.domain_id == domain.id).order_by(Device.id).with_for_update())
     )
@@ -144,7 +146,7 @@ def _invalidate(session: Session, domain: Domain, now: dt.datetime) -> int:
     affected = 0
     for device in devices:
         if device.leaves_at is not None and device.status in (DeviceStatus.ACTIVE, DeviceStatus.REGISTERED):
-            # It has its certificate under its new name, in another domain, already.
+            # The device has its certificate under its new name, in another domain, already.
             device.status = DeviceStatus.REHOMED
             device.updated_at = now
             outbox.enqueue(session, device, ChangeType.DEVICE_REHOMED, now)
@@ -159,9 +161,9 @@ def _invalidate(session: Session, domain: Domain, now: dt.datetime) -> int:
 
 
 def without_token(row: Rollover) -> Select[Device]:
-    """The devices that lost their standing by this rollover, and have no token of it yet.
+    """Selects the devices that this rollover invalidated and that have no token of it yet.
 
-    A device that was added after it began has a token of its own that is good.
+    A device that was added after the start has a valid token of its own.
     """
     issued = select(Token.device_id).where(Token.rollover_id == row.id)
     return (

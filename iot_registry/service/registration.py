@@ -1,4 +1,4 @@
-"""A new device, or one that gets a new token, with the bundle that goes to it."""
+"""Registration of a device, a new token or a new name for it; each with the enrollment bundle for the device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 
 from sqlalchemy.orm import Session
 
-from iot_registry.config import Settings
+from iot_registry.local.config import Settings
 from iot_registry.service import bundles, devices
 from iot_registry.service.access import Principal
 from iot_registry.service.schemas import DeviceCreate, DeviceCreated, Rehome
@@ -14,7 +14,7 @@ from iot_registry.store.models import Device
 
 
 class Registration:
-    """What a bundle needs besides the database."""
+    """Registers devices and makes their bundles."""
 
     def __init__(self, settings: Settings, server_anchor_pem: str) -> None:
         self._settings = settings
@@ -23,18 +23,18 @@ class Registration:
     def create(self, session: Session, who: Principal, wanted: DeviceCreate, now: dt.datetime) -> DeviceCreated:
         """Register a device. Raises Refused."""
         device = devices.create(session, who, wanted, self._settings.default_domain, now)
-        return self._answer(session, who, device, now, token=wanted.token)
+        return self._created(session, who, device, now, token=wanted.token)
 
     def rehome(self, session: Session, who: Principal, name: str, wanted: Rehome, now: dt.datetime) -> DeviceCreated:
-        """Move a device to another domain, with a token for its new name. Raises Refused."""
+        """Move a device to another domain and make a token for its new name. Raises Refused."""
         device = devices.rehome(session, who, name, wanted.domain, wanted.immediate, now)
-        return self._answer(session, who, device, now)
+        return self._created(session, who, device, now)
 
     def new_token(self, session: Session, who: Principal, name: str, now: dt.datetime) -> DeviceCreated:
-        """A new token for a device; earlier ones stop working. Raises Refused."""
-        return self._answer(session, who, devices.find(session, who, name, lock=True), now)
+        """Make a new token for a device. Open tokens of it are cancelled. Raises Refused."""
+        return self._created(session, who, devices.find(session, who, name, lock=True), now)
 
-    def _answer(
+    def _created(
         self, session: Session, who: Principal, device: Device, now: dt.datetime, *, token: bool = True
     ) -> DeviceCreated:
         bundle = expires = None

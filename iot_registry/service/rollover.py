@@ -1,8 +1,7 @@
 """Emergency rollover of one domain: new issuing CA, new DNSSEC keys, every certificate invalid, new tokens.
 
-For the day when an issuing key or a signing key may be in other hands. `invalidation.begin` does the first part in one
-transaction. The rest is a sequence of steps; the database holds which one is next, and every step may be done again
-after an interruption.
+It answers the compromise of an issuing key or of a DNSSEC key. `invalidation.begin` does the first part in one
+transaction. The rest is a sequence of steps. The database holds the next one, which is repeated if it was interrupted.
 """
 
 from __future__ import annotations
@@ -19,27 +18,30 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from iot_registry import feed
-from iot_registry.config import Settings
-from iot_registry.errors import Reason, Refused
-from iot_registry.feed import ChangeType
-from iot_registry.service import authorities, bundles
+from iot_registry.core.errors import Reason, Refused
+from iot_registry.local.clock import utc_now
+from iot_registry.local.config import Settings
+from iot_registry.service import bundles, tokens
 from iot_registry.service.access import Principal, Scope
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.domains import find_domain
-from iot_registry.service.invalidation import Step, without_token
+from iot_registry.service.invalidation import RolloverStep, without_token
 from iot_registry.signer.base import DnsSigner
+from iot_registry.store import change_feed
+from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.database import Database
 from iot_registry.store.models import Device, Domain, OutboxEntry, Rollover, Token
 
+# Tokens that one transaction makes.
 TOKEN_BATCH = 200
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a rollover is."""
+class RolloverProgress:
+    """The progress of a rollover. devices, withdrawing, tokens, enrolled: numbers of devices."""
 
     domain: str
-    step: Step
+    step: RolloverStep
     started_at: dt.datetime
     finished_at: dt.datetime | None
     devices: int
@@ -50,48 +52,45 @@ class Progress:
     bundle_files: list[str]
 
 
-Report = Callable[[Step, int, int], None]
-
-
-def utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+# Called with the step, how much of it is done, and the total.
+ReportProgress = Callable[[RolloverStep, int, int], None]
 
 
 @contextlib.contextmanager
-def alone(state_dir: Path) -> Iterator[None]:
-    """Let no other command carry a rollover out meanwhile. Ends with the process. Raises Refused.
+def exclusive(state_dir: Path) -> Iterator[None]:
+    """Hold the lock that lets one command at a time carry out a rollover. Raises Refused if another one holds it.
 
-    Two at once would make the zone's keys twice, and cancel each other's tokens.
+    Two commands at once would make the zone's keys twice, and cancel each other's tokens.
     """
     descriptor = os.open(state_dir / "rollover.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused(Reason.CONFLICT, "another command is carrying a rollover out") from None
+            raise Refused(Reason.CONFLICT, "another command is carrying out a rollover: wait for it to end") from None
         yield
     finally:
         os.close(descriptor)
 
 
-class Runner:
-    """Carries one rollover through its steps.
+class RolloverRunner:
+    """Carries out the steps of one rollover.
 
-    publish: does a round of publication in this process if no other process publishes.
-    bundles_file: where the devices' new enrollment bundles go, one JSON object a line, mode 0600; a device's
-    last line counts.
+    publish: makes a publication round in this process if no other process publishes.
+    bundles_file: file of the devices' new enrollment bundles, one JSON object per line, mode 0600. Of several lines for
+    a device, the last one counts.
     """
 
     def __init__(
         self,
         database: Database,
-        store: authorities.KeyStore,
+        store: CaKeyStore,
         settings: Settings,
         signer: DnsSigner | None,
         server_anchor_pem: str,
         bundles_file: Path,
         publish: Callable[[], None],
-        report: Report = lambda step, done, total: None,
+        report: ReportProgress = lambda step, done, total: None,
     ) -> None:
         self._database = database
         self._store = store
@@ -103,21 +102,21 @@ class Runner:
         self._report = report
 
     def run(self, number: int) -> None:
-        """All remaining steps. Raises Refused, SignerError or OSError; run it again once that is mended."""
+        """Carry out all remaining steps. Raises Refused, SignerError or OSError; it may be called again after that."""
         steps = {
-            Step.WITHDRAW: self._withdraw,
-            Step.DNSSEC: self._dnssec,
-            Step.TOKENS: self._tokens,
+            RolloverStep.WITHDRAW: self._withdraw,
+            RolloverStep.DNSSEC: self._dnssec,
+            RolloverStep.TOKENS: self._tokens,
         }
         while True:
             with self._database.read() as session:
-                step = Step(session.get_one(Rollover, number).step)
-            if step is Step.DONE:
+                step = RolloverStep(session.get_one(Rollover, number).step)
+            if step is RolloverStep.DONE:
                 return
             steps[step](number)
 
     def _withdraw(self, number: int) -> None:
-        """Wait until the DNS has let go of every record of before; then the old CA keys can go."""
+        """Wait until every earlier record has left the DNS, then delete the keys of the old CAs."""
         with self._database.read() as session:
             row = session.get_one(Rollover, number)
             domain_id, before = row.domain_id, row.started_at
@@ -125,44 +124,42 @@ class Runner:
         while True:
             self._publish()
             with self._database.read() as session:
-                # Not what came later: a registry that goes on being used would never be done.
+                # Only earlier changes count: in a registry that is in use, there is always a later one.
                 waiting = pending(session, domain_id, before)
-            self._report(Step.WITHDRAW, max(0, total - waiting), total)
+            self._report(RolloverStep.WITHDRAW, max(0, total - waiting), total)
             if not waiting:
                 break
         for aki in retired:
             self._store.destroy(aki)
-        self._advance(number, Step.DNSSEC)
+        self._advance(number, RolloverStep.DNSSEC)
 
     def _dnssec(self, number: int) -> None:
         signer = self._signer
         if signer is None:
-            self._advance(number, Step.TOKENS, announce=True)
+            self._advance(number, RolloverStep.TOKENS, announce=True)
             return
         with self._database.read() as session:
             row = session.get_one(Rollover, number)
             zone, detail = row.domain.zone, dict(row.detail)
         if "old_keys" not in detail:
-            self._note(number, old_keys=signer.present_keys(zone))
+            self._add_detail(number, old_keys=signer.present_keys(zone))
             with self._database.read() as session:
                 detail = dict(session.get_one(Rollover, number).detail)
         old = set(detail["old_keys"])
         signer.generate_keys(zone, old)
-        self._report(Step.DNSSEC, 1, 3)
+        self._report(RolloverStep.DNSSEC, 1, 3)
         signer.remove_keys(zone, sorted(old))
         signer.sign(zone)
-        self._report(Step.DNSSEC, 2, 3)
-        self._note(number, ds=signer.ds(zone))
-        self._advance(number, Step.TOKENS, announce=True)
-        self._report(Step.DNSSEC, 3, 3)
+        self._report(RolloverStep.DNSSEC, 2, 3)
+        self._add_detail(number, ds=signer.ds(zone))
+        self._advance(number, RolloverStep.TOKENS, announce=True)
+        self._report(RolloverStep.DNSSEC, 3, 3)
 
     def _tokens(self, number: int) -> None:
-        """New tokens in batches: written to the file first, then committed. A crash in between repeats a
-        batch.
-        """
+        """Make new tokens in batches. A batch is written to the file, then committed; after a crash it is repeated."""
         while True:
             with self._database.write() as session:
-                feed.lock(session)
+                change_feed.lock(session)
                 row = session.get_one(Rollover, number)
                 devices = list(session.scalars(without_token(row).limit(TOKEN_BATCH).with_for_update()))
                 lines = [self._bundle(session, device, row) for device in devices]
@@ -170,41 +167,41 @@ class Runner:
                     _append_private(self._file, lines)
                 total = int(row.detail["devices"])
                 done = session.scalar(select(func.count(Token.id)).where(Token.rollover_id == number)) or 0
-            self._report(Step.TOKENS, done, max(total, done))
+            self._report(RolloverStep.TOKENS, done, max(total, done))
             if not devices:
                 break
-        self._advance(number, Step.DONE)
+        self._advance(number, RolloverStep.DONE)
 
     def _bundle(self, session: Session, device: Device, row: Rollover) -> str:
         now = utc_now()
-        token, secret = bundles.create_token(
+        token, secret = tokens.create_token(
             session, device, now, self._settings.enrollment.token_hours, rollover_id=row.id
         )
         bundle = bundles.encode(self._settings, device.name, row.domain.name, secret, token.expires_at, self._anchor)
         return json.dumps({"name": device.name, "bundle": bundle})
 
-    def _note(self, number: int, **more: object) -> None:
+    def _add_detail(self, number: int, **more: object) -> None:
         with self._database.write() as session:
             row = session.get_one(Rollover, number)
             row.detail = {**row.detail, **more}
 
-    def _advance(self, number: int, step: Step, *, announce: bool = False) -> None:
+    def _advance(self, number: int, step: RolloverStep, *, announce: bool = False) -> None:
         now = utc_now()
         with self._database.write() as session:
-            feed.lock(session)
+            change_feed.lock(session)
             row = session.get_one(Rollover, number)
             row.step = step
-            if step is Step.DONE:
+            if step is RolloverStep.DONE:
                 row.finished_at = now
             if announce:
-                # The keys are the zone's: other domains in it may be looked up under them too.
+                # The DNSSEC keys belong to the zone, which may hold other domains, too.
                 sharing = select(Domain.id).where(Domain.zone == row.domain.zone).order_by(Domain.id)
                 for domain_id in list(session.scalars(sharing)):
-                    feed.append(session, ChangeType.ROLLOVER, domain_id, now)
+                    change_feed.append(session, ChangeType.ROLLOVER, domain_id, now)
 
 
 def pending(session: Session, domain_id: int, before: dt.datetime) -> int:
-    """How many of a domain's names have a change of then or earlier that the DNS does not serve yet."""
+    """Number of the domain's names with a change up to `before` that the DNS does not serve yet."""
     return (
         session.scalar(
             select(func.count(func.distinct(OutboxEntry.device_id)))
@@ -215,17 +212,17 @@ def pending(session: Session, domain_id: int, before: dt.datetime) -> int:
     )
 
 
-def progress(session: Session, principal: Principal, domain_name: str) -> Progress | None:
-    """The domain's last rollover; None: there was none. Raises Refused."""
+def progress(session: Session, principal: Principal, domain_name: str) -> RolloverProgress | None:
+    """The progress of the domain's last rollover; None: there was none. Raises Refused."""
     principal.require(Scope.DOMAIN_READ)
     domain = find_domain(session, principal, domain_name)
     row = session.scalars(select(Rollover).where(Rollover.domain_id == domain.id).order_by(Rollover.id.desc())).first()
     if row is None:
         return None
     tokens = select(func.count(func.distinct(Token.device_id))).where(Token.rollover_id == row.id)
-    return Progress(
+    return RolloverProgress(
         domain=domain.name,
-        step=Step(row.step),
+        step=RolloverStep(row.step),
         started_at=row.started_at,
         finished_at=row.finished_at,
         devices=int(row.detail.get("devices", 0)),
@@ -238,11 +235,11 @@ def progress(session: Session, principal: Principal, domain_name: str) -> Progre
 
 
 def _append_private(path: Path, lines: list[str]) -> None:
-    """Append to a file that only its owner can read, and be sure that it is on disk."""
+    """Append to a file that only its owner can read, and wait until it is on disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "a") as stream:
-        # It may have been there, for others to read.
+        # The file may have existed with another mode.
         os.fchmod(descriptor, 0o600)
         stream.write("".join(line + "\n" for line in lines))
         stream.flush()

@@ -1,4 +1,4 @@
-"""Requests and answers of the JSON API and of `--json`: their fields, limits and examples."""
+"""Request and response bodies of the JSON API, which `--json` prints too: fields, limits and examples."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from iot_registry.pki.issue import MAX_MUD_URL
-from iot_registry.publication.profile import Profile
+from iot_registry.core.device_certificates import MAX_MUD_URL
+from iot_registry.core.tlsa import Profile
 from iot_registry.service.access import Scope
 from iot_registry.store.models import DeviceStatus
 
-# RFC 3986, cut down to what a MUD URL needs; RFC 8520 section 1.5 wants https.
+# The part of RFC 3986 that a MUD URL needs. RFC 8520 section 1.5 requires https.
 _MUD_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?\Z")
 
 
@@ -24,7 +24,7 @@ def _check_mud_url(url: str) -> str:
 
 
 def _check_plain(text: str) -> str:
-    # PostgreSQL has no NUL in text, and a terminal should not get control characters from a client.
+    # PostgreSQL cannot store NUL, and a client must not send control characters to an administrator's terminal.
     if not text.isprintable():
         raise ValueError("expected printable characters only")
     return text
@@ -36,18 +36,20 @@ Label = Annotated[str, Field(min_length=1, max_length=63)]
 DomainName = Annotated[str, Field(min_length=3, max_length=253)]
 
 
-class Request(BaseModel):
-    """A request body: no field that is not listed, no silent conversion."""
+class RequestBody(BaseModel):
+    """A request body. Unknown fields are refused, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Answer(BaseModel):
+class ResponseBody(BaseModel):
+    """A response body."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class DeviceCreate(Request):
-    """A new device. Without `domain`, the domain of the key, or the registry's first."""
+class DeviceCreate(RequestBody):
+    """A new device. Without `domain`, it is in the API key's domain, or else in the default domain."""
 
     label: Label = Field(examples=["a1b2c3"])
     type: Label = Field(examples=["camera"])
@@ -57,8 +59,8 @@ class DeviceCreate(Request):
     token: bool = Field(True, description="Make a one-time enrollment token and return it as a bundle.")
 
 
-class DeviceSearch(Request):
-    """Which devices: all of these must hold. after: the name before the first one."""
+class DeviceSearch(RequestBody):
+    """Search criteria for devices, all of which must hold. after: the name before the first one of the page."""
 
     domain: str | None = None
     status: Annotated[DeviceStatus, Field(strict=False)] | None = None
@@ -79,11 +81,11 @@ class DeviceSearch(Request):
         }
 
 
-class Revoke(Request):
+class Revoke(RequestBody):
     reason: Text = Field("", description="Why, for the audit log.")
 
 
-class Rehome(Request):
+class Rehome(RequestBody):
     domain: DomainName
     immediate: bool = Field(
         False,
@@ -91,25 +93,25 @@ class Rehome(Request):
     )
 
 
-class Empty(Request):
+class Empty(RequestBody):
     """No fields."""
 
 
-class DomainCreate(Request):
+class DomainCreate(RequestBody):
     name: DomainName
     zone: DomainName | None = Field(None, description="The zone that holds the records; default: the domain itself.")
     profile: Annotated[Profile, Field(strict=False)] | None = None
     ttl: Annotated[int, Field(ge=0, le=86400)] | None = None
 
 
-class KeyCreate(Request):
+class KeyCreate(RequestBody):
     label: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_check_plain)]
     scopes: list[Annotated[Scope, Field(strict=False)]] = Field(min_length=1, max_length=len(Scope))
     domain: DomainName | None = None
     expires_at: Annotated[dt.datetime, Field(strict=False)] | None = None
 
 
-class CertificateView(Answer):
+class CertificateView(ResponseBody):
     serial: str
     fingerprint: str
     status: str
@@ -120,8 +122,8 @@ class CertificateView(Answer):
     pem: str
 
 
-class DeviceView(Answer):
-    """published: TLSA records that the DNS last confirmed. pending: the DNS does not agree with this yet."""
+class DeviceView(ResponseBody):
+    """published: TLSA records that the DNS last confirmed. pending: the DNS does not serve this state yet."""
 
     name: str
     domain: str
@@ -143,20 +145,20 @@ class DeviceDetail(DeviceView):
     token_expires_at: dt.datetime | None
 
 
-class DeviceCreated(Answer):
-    """bundle: what the device needs to enroll; it holds the token and is shown only once."""
+class DeviceCreated(ResponseBody):
+    """bundle: what the device needs to enroll. It holds the token, and is returned only once."""
 
     device: DeviceView
     bundle: str | None
     expires: dt.datetime | None
 
 
-class DeviceList(Answer):
+class DeviceList(ResponseBody):
     devices: list[DeviceView]
     next: str | None = Field(description="`after` of the next page; null: this was the last.")
 
 
-class DomainView(Answer):
+class DomainView(ResponseBody):
     name: str
     zone: str
     profile: str
@@ -166,8 +168,8 @@ class DomainView(Answer):
     devices: int
 
 
-class DomainCreated(Answer):
-    """admin_key: shown only once. ds: DS records for the parent zone, if the signer made the zone."""
+class DomainCreated(ResponseBody):
+    """admin_key: returned only once. ds: DS records for the parent zone, if the signer made the zone."""
 
     domain: DomainView
     admin_key: str
@@ -175,11 +177,11 @@ class DomainCreated(Answer):
     todo: list[str]
 
 
-class DomainList(Answer):
+class DomainList(ResponseBody):
     domains: list[DomainView]
 
 
-class KeyView(Answer):
+class KeyView(ResponseBody):
     id: str
     label: str
     scopes: list[str]
@@ -189,16 +191,16 @@ class KeyView(Answer):
     revoked_at: dt.datetime | None
 
 
-class KeyCreated(Answer):
+class KeyCreated(ResponseBody):
     key: KeyView
     secret: str
 
 
-class KeyList(Answer):
+class KeyList(ResponseBody):
     keys: list[KeyView]
 
 
-class AuditView(Answer):
+class AuditView(ResponseBody):
     id: int
     time: dt.datetime
     actor: str
@@ -208,12 +210,12 @@ class AuditView(Answer):
     detail: dict[str, Any]
 
 
-class AuditList(Answer):
+class AuditList(ResponseBody):
     entries: list[AuditView]
     next: int | None
 
 
-class ChangeView(Answer):
+class ChangeView(ResponseBody):
     seq: int
     time: dt.datetime
     type: str
@@ -222,18 +224,18 @@ class ChangeView(Answer):
     anchor: dict[str, str] | None
 
 
-class ChangeList(Answer):
+class ChangeList(ResponseBody):
     changes: list[ChangeView]
     next: int
 
 
-class Snapshot(Answer):
+class Snapshot(ResponseBody):
     seq: int
     anchors: list[dict[str, str]]
     names: list[str]
 
 
-class Provisioning(Answer):
+class Provisioning(ResponseBody):
     root_ca: str
     issuing_ca: str
     server_certificate: str
@@ -242,9 +244,11 @@ class Provisioning(Answer):
     server_certificate_signature: str
 
 
-class AuthorityView(Answer):
-    """kind: root or issuing. issuing: it signs what is issued now. certificates: how many of its are in use.
-    due: it ends so soon that it needs a successor."""
+class AuthorityView(ResponseBody):
+    """kind: root or issuing. issuing: whether it signs new certificates. certificates: how many of its own are in use.
+
+    due: whether it expires so soon that it needs a successor.
+    """
 
     kind: str
     domain: str | None
@@ -256,7 +260,7 @@ class AuthorityView(Answer):
     due: bool
 
 
-class StatusView(Answer):
+class StatusView(ResponseBody):
     devices: dict[str, int]
     outbox_pending: int
     outbox_oldest_seconds: float
@@ -265,9 +269,16 @@ class StatusView(Answer):
     authorities: list[AuthorityView]
 
 
+class Health(ResponseBody):
+    """Each of pass, warn and fail. dns: absent if the database does not answer."""
+
+    status: str
+    database: str
+    dns: str | None = None
+
+
 class Problem(BaseModel):
-    """RFC 7807 problem details; `reason` is one of a closed list, `field` the part of the request at
-    fault."""
+    """RFC 7807 problem details. `reason` is from a closed list; `field` is the part of the request at fault."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""How the registry is doing, and what the audit log holds."""
+"""The state of the registry: devices, publication, CAs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import datetime as dt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from iot_registry import feed
 from iot_registry.service import succession
-from iot_registry.service.access import Principal, Scope
-from iot_registry.service.schemas import AuditView, StatusView
-from iot_registry.store.models import AuditEntry, Device, DeviceStatus, Domain, OutboxEntry
+from iot_registry.service.schemas import StatusView
+from iot_registry.store import change_feed
+from iot_registry.store.models import Device, DeviceStatus, OutboxEntry
 
 
 def status(session: Session, domain_id: int | None, device_days: int, now: dt.datetime) -> StatusView:
-    """Counts, lag and CAs, of one domain or of all. device_days: life of a device's certificate."""
+    """Devices by status, publication lag and CAs, of one domain or of all. device_days: lifetime of certificates."""
     devices = select(Device.status, func.count(Device.id)).group_by(Device.status)
     pending = select(func.count(OutboxEntry.id), func.min(OutboxEntry.created_at))
     trouble = select(OutboxEntry.last_error).where(OutboxEntry.last_error.is_not(None))
@@ -32,36 +31,6 @@ def status(session: Session, domain_id: int | None, device_days: int, now: dt.da
         outbox_pending=waiting,
         outbox_oldest_seconds=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
         outbox_last_error=session.scalars(trouble.order_by(OutboxEntry.id).limit(1)).first(),
-        feed_sequence=feed.last_seq(session),
+        feed_sequence=change_feed.last_seq(session),
         authorities=succession.views(session, domain_id, device_days, now),
     )
-
-
-def audit_log(
-    session: Session, principal: Principal, after: int = 0, limit: int = 100
-) -> tuple[list[AuditView], int | None]:
-    """One page of the audit log, oldest first, and where the next page starts. Raises Refused."""
-    principal.require(Scope.AUDIT_READ)
-    statement = (
-        select(AuditEntry, Domain.name)
-        .outerjoin(Domain, Domain.id == AuditEntry.domain_id)
-        .where(AuditEntry.id > after)
-        .order_by(AuditEntry.id)
-        .limit(limit + 1)
-    )
-    if principal.domain_id is not None:
-        statement = statement.where(AuditEntry.domain_id == principal.domain_id)
-    rows = list(session.execute(statement))
-    views = [
-        AuditView(
-            id=entry.id,
-            time=entry.time,
-            actor=entry.actor,
-            action=entry.action,
-            domain=domain,
-            target=entry.target,
-            detail=entry.detail,
-        )
-        for entry, domain in rows[:limit]
-    ]
-    return views, views[-1].id if len(rows) > limit else None

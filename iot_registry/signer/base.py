@@ -1,4 +1,4 @@
-"""What the registry needs of a signing name server, whichever it is."""
+"""The interface of a signing name server to the registry."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import Protocol
 
 
 class SignerError(Exception):
-    """The name server's tools failed. The message carries what they said."""
+    """A tool of the name server failed. The message holds its output."""
 
 
 class DnsSigner(Protocol):
-    """Blocking. Every method may be repeated after a crash without harm, and raises SignerError."""
+    """Blocking. Every method raises SignerError, and may be repeated after a crash."""
 
     def add_zone(self, zone: str) -> None:
-        """Make the zone exist, signed, and open to the registry's updates."""
+        """Create the zone, signed and open to the registry's updates, if it does not exist."""
 
     def ds(self, zone: str) -> list[str]:
         """The DS records for the parent zone, in presentation form."""
 
     def present_keys(self, zone: str) -> list[str]:
-        """Identifiers of all keys that the zone has and that are not on their way out."""
+        """Identifiers of all keys of the zone, except those that are being removed."""
 
     def generate_keys(self, zone: str, old: set[str]) -> None:
-        """Give the zone a full set of keys beside the `old` ones, published and active at once.
+        """Add a full set of keys (KSK and ZSK) to the `old` ones, published and active at once.
 
-        What an interrupted call has made of the set is kept.
+        Keys of the set that an interrupted call has generated are kept.
         """
 
     def remove_keys(self, zone: str, keys: list[str]) -> None:
-        """Take keys out of use at once, without the waiting that a graceful rollover does."""
+        """Delete keys at once, without the delays of an orderly rollover (RFC 7583)."""
 
     def sign(self, zone: str) -> None:
-        """Sign the whole zone anew with the keys that are active now."""
+        """Sign the whole zone again with the keys that are active now."""
 
-    def nudge(self, zone: str) -> None:
-        """Make the server look at what waits for the zone, now."""
+    def process_updates(self, zone: str) -> None:
+        """Make the server apply the updates that it has queued for the zone, now."""

@@ -1,4 +1,4 @@
-"""Knot DNS as the signer, driven by its own tools `knotc` and `keymgr`."""
+"""Knot DNS as the signer, controlled by its tools `knotc` and `keymgr`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from iot_registry.pki.keys import write_private
-from iot_registry.signer import knot_text
+from iot_registry.local.private_files import write_private
+from iot_registry.signer import config_files
 from iot_registry.signer.base import SignerError
 
 COMMAND_SECONDS = 120
@@ -23,10 +23,10 @@ def _yes(value: bool) -> str:
 
 
 class KnotSigner:
-    """See `iot_registry.signer.base.DnsSigner`. conf: knot.conf, which includes `zones_dir`/*.conf."""
+    """See `iot_registry.signer.base.DnsSigner`. conf: path of knot.conf, which includes `zones_dir`/*.conf."""
 
     def __init__(self, conf: Path, zones_dir: Path, address: str) -> None:
-        # knotd changes its working directory: a relative path would mean something else to it.
+        # knotd changes its working directory, so that it would resolve a relative path differently.
         self._conf = conf.absolute()
         self._zones_dir = zones_dir.absolute()
         self._address = address
@@ -35,14 +35,14 @@ class KnotSigner:
         self._zones_dir.mkdir(parents=True, exist_ok=True)
         contents = self._zones_dir / f"{zone}.zone"
         if not contents.exists():
-            write_private(contents, knot_text.zone_file(zone, self._address).encode(), 0o644)
-        block = knot_text.knot_zone_conf(zone, self._zones_dir)
+            write_private(contents, config_files.zone_file(zone, self._address).encode(), 0o644)
+        block = config_files.knot_zone_conf(zone, self._zones_dir)
         write_private(self._zones_dir / f"{zone}.conf", block.encode(), 0o644)
         self._run("knotc", "reload")
         deadline = time.monotonic() + READY_SECONDS
         while not self._signed(zone):
             if time.monotonic() > deadline:
-                raise SignerError(f"Knot has not signed zone {zone} within {READY_SECONDS} s; see its log")
+                raise SignerError(f"Knot has not signed zone {zone} within {READY_SECONDS} s; its log says why")
             time.sleep(0.1)
 
     def _signed(self, zone: str) -> bool:
@@ -53,16 +53,15 @@ class KnotSigner:
 
     def ds(self, zone: str) -> list[str]:
         lines = self._run("keymgr", f"{zone}.", "ds").splitlines()
-        # Knot offers SHA-256 and SHA-384; RFC 8624 section 3.3 makes SHA-256 the one that every validator
-        # has.
+        # Knot prints SHA-256 and SHA-384. RFC 8624 section 3.3 requires every validator to support SHA-256.
         return [line for line in lines if re.search(r"\sDS\s+\d+\s+\d+\s+2\s", line)]
 
     def present_keys(self, zone: str) -> list[str]:
-        # Not by "active": a first KSK signs in state "ready" until the parent has its DS.
+        # The state "active" does not tell: a first KSK signs in state "ready" until the parent has its DS record.
         return [str(key["id"]) for key in self._keys(zone) if not key["remove"]]
 
     def _keys(self, zone: str) -> list[dict[str, Any]]:
-        """All keys of the zone: `id`, the roles `ksk` and `zsk`, and times, 0 where not set."""
+        """All keys of the zone: `id`, the roles `ksk` and `zsk`, and times (0: not set)."""
         text = self._run("keymgr", "-j", f"{zone}.", "list")
         try:
             keys: list[dict[str, Any]] = json.loads(text) if text.strip() else []
@@ -84,15 +83,15 @@ class KnotSigner:
         present = {key["id"] for key in self._keys(zone)}
         for key in keys:
             if key in present:
-                # Retiring it by its timers is refused for a key that is not "active" yet; a key that may be in
-                # other hands is better gone at once anyway.
+                # Deleted at once, because the key may be compromised. keymgr would also refuse timers for a key that is
+                # not in state "active" yet.
                 self._run("keymgr", f"{zone}.", "delete", key)
 
     def sign(self, zone: str) -> None:
         self._run("knotc", "-b", "zone-sign", f"{zone}.")
 
-    def nudge(self, zone: str) -> None:
-        # Which event it schedules does not matter; a NOTIFY more does no harm.
+    def process_updates(self, zone: str) -> None:
+        # Any event makes Knot apply the queued updates. An additional NOTIFY does no harm.
         self._run("knotc", "zone-notify", f"{zone}.")
 
     def _run(self, tool: str, *arguments: str) -> str:
@@ -109,6 +108,6 @@ class KnotSigner:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SignerError(f"{tool} {arguments[0]}: {error}") from None
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()[-400:]
-            raise SignerError(f"{' '.join(command)}: code {done.returncode}: {said}")
+            output = (done.stderr or done.stdout).strip()[-400:]
+            raise SignerError(f"{' '.join(command)}: code {done.returncode}: {output}")
         return done.stdout

@@ -1,5 +1,4 @@
-"""Transactions: `read` sees one state of the whole database, `write` is serial with other writers of the
-same rows."""
+"""Database transactions: `read` sees one snapshot; `write` is serialized with other writers of the same rows."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from iot_registry.errors import ConfigurationError
+from iot_registry.core.errors import ConfigurationError
 
-# How long a writer waits for another process's transaction on SQLite.
+# How long a writer on SQLite waits for the transaction of another.
 BUSY_SECONDS = 20
 
 
 class Database:
-    """The engine, and the two kinds of transaction that everything else uses."""
+    """The SQLAlchemy engine, and the two kinds of transaction that the registry uses."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -31,7 +30,7 @@ class Database:
                 "database_url: not a database URL; expected sqlite:///PATH or postgresql://USER@HOST/NAME"
             ) from None
         self.backend = parsed.get_backend_name()
-        self._turn = threading.Lock()
+        self._sqlite_writer = threading.Lock()
         if self.backend == "sqlite":
             self.engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
             _prepare_sqlite(self.engine)
@@ -42,7 +41,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A consistent view; anything written is rolled back."""
+        """A transaction with a consistent view. Whatever it writes is rolled back."""
         options: dict[str, Any] = {"registry_begin": "BEGIN"}
         if self.backend == "postgresql":
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -51,7 +50,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Committed when the block ends, rolled back when it raises."""
+        """A transaction that is committed when the block ends, and rolled back if the block raises."""
         with self.writing() as connection, Session(connection, expire_on_commit=False) as session:
             yield session
             session.commit()
@@ -59,35 +58,37 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection for one write transaction, which the caller commits; rolled back otherwise."""
+        """A connection for one write transaction. Without a commit by the caller it is rolled back."""
         if self.backend != "sqlite":
             with self.engine.connect() as connection:
                 yield connection
             return
         options = {"registry_begin": "BEGIN IMMEDIATE"}
-        with self._turns(), self.engine.connect().execution_options(**options) as connection:
+        with self._sqlite_turn(), self.engine.connect().execution_options(**options) as connection:
             try:
                 yield connection
             except BaseException:
-                _leave_transaction(connection)
+                _force_rollback(connection)
                 raise
 
     @contextmanager
-    def _turns(self) -> Iterator[None]:
-        # SQLite lets writers poll for their turn, up to 0.1 s at a time; those of one process can simply queue.
-        if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise OperationalError("BEGIN IMMEDIATE", None, TimeoutError(f"no turn to write within {BUSY_SECONDS} s"))
+    def _sqlite_turn(self) -> Iterator[None]:
+        # A lock lets the writers of this process queue. SQLite's own would make them poll, up to 0.1 s at a time.
+        if not self._sqlite_writer.acquire(timeout=BUSY_SECONDS):
+            raise OperationalError(
+                "BEGIN IMMEDIATE", None, TimeoutError(f"another transaction held the database for {BUSY_SECONDS} s")
+            )
         try:
             yield
         finally:
-            self._turn.release()
+            self._sqlite_writer.release()
 
     def close(self) -> None:
         self.engine.dispose()
 
 
-def _leave_transaction(connection: Connection) -> None:
-    """Roll back for certain: a COMMIT that fails leaves SQLite's transaction open; SQLAlchemy takes it for ended."""
+def _force_rollback(connection: Connection) -> None:
+    """Roll back in the driver too: after a failed COMMIT, SQLite's transaction is open, but not to SQLAlchemy."""
     driver: Any = connection.connection.driver_connection
     with contextlib.suppress(DBAPIError):
         connection.rollback()
@@ -98,12 +99,11 @@ def _leave_transaction(connection: Connection) -> None:
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
-        # The driver's own transaction handling starts them too late (at the first write) for a lock
-        # upgrade to be safe.
+        # The driver would begin a transaction at its first write only, when a lock upgrade can already fail.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        # An acknowledged revocation must survive a power cut, not only a crash of the process.
+        # An acknowledged revocation must survive a power failure, not only a crash of the process.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()

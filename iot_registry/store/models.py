@@ -1,5 +1,7 @@
-"""Tables. Times are aware UTC; binary columns hold DER; nothing here holds a private key or a usable
-secret."""
+"""The database tables.
+
+Times are aware and in UTC. Binary columns hold DER. No table holds a private key or a usable secret.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-# SQLite counts rowids only in INTEGER columns; PostgreSQL should not run out at two billion.
+# SQLite assigns rowids to INTEGER columns only. On PostgreSQL, INTEGER would end at two billion.
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcTime(TypeDecorator[dt.datetime]):
-    """An aware UTC time. SQLite drops the zone; it is put back on the way out."""
+    """An aware UTC time. SQLite does not store the time zone; it is added again when a value is read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -38,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class DeviceStatus(StrEnum):
-    """registered: no certificate yet. rehomed: it lives on under another name; terminal."""
+    """registered: no valid certificate. rehomed: the device has another name now; terminal."""
 
     REGISTERED = "registered"
     ACTIVE = "active"
@@ -47,8 +49,7 @@ class DeviceStatus(StrEnum):
 
 
 class CertificateStatus(StrEnum):
-    """pending: published, not handed out yet. retiring: a newer one was handed out. withdrawn: not in
-    the DNS; terminal."""
+    """pending: published, not delivered yet. retiring: a newer one was delivered. withdrawn: unpublished; terminal."""
 
     PENDING = "pending"
     CURRENT = "current"
@@ -56,7 +57,7 @@ class CertificateStatus(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-# Certificates in these states have their records in the DNS while their device is active.
+# The records of certificates in these states are in the DNS while the device is active.
 PUBLISHED_STATES = (CertificateStatus.PENDING, CertificateStatus.CURRENT, CertificateStatus.RETIRING)
 
 
@@ -67,7 +68,7 @@ class AuthorityKind(StrEnum):
 
 
 class Domain(Base):
-    """An identity domain: devices are named below `_device.<name>`, records live in `zone`."""
+    """An identity domain. Its devices are named below `_device.<name>`; their records are in `zone`."""
 
     __tablename__ = "domains"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -79,7 +80,7 @@ class Domain(Base):
 
 
 class Authority(Base):
-    """A CA certificate. The key is a file named after `aki` in the state directory."""
+    """A CA certificate. Its key is a file in the state directory, named after `aki`."""
 
     __tablename__ = "authorities"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -107,11 +108,11 @@ class Device(Base):
     updated_at: Mapped[dt.datetime]
     revoked_at: Mapped[dt.datetime | None]
     revoke_reason: Mapped[str | None] = mapped_column(String(200))
-    # The name it had before, in another domain, until it has enrolled under this one.
+    # The device under its former name in another domain.
     rehomed_from_id: Mapped[int | None] = mapped_column(ForeignKey("devices.id"))
-    # When its records leave the DNS because it has enrolled under its new name.
+    # When its records are withdrawn because the device has enrolled under its new name.
     leaves_at: Mapped[dt.datetime | None] = mapped_column(index=True)
-    # The records the DNS last confirmed, sorted, one a line; empty: none.
+    # The TLSA records that the DNS last confirmed, sorted, one per line; empty: none.
     published: Mapped[str] = mapped_column(Text, default="")
 
     domain: Mapped[Domain] = relationship()
@@ -133,17 +134,16 @@ class Certificate(Base):
     not_after: Mapped[dt.datetime] = mapped_column(index=True)
     published_at: Mapped[dt.datetime | None]
     delivered_at: Mapped[dt.datetime | None]
-    # Seconds after `published_at` before it is handed out: caches may hold the old record set that long.
+    # Seconds from `published_at` to delivery, because caches may hold the old RRset that long.
     hold_seconds: Mapped[int] = mapped_column(default=0)
-    # When a retiring certificate's record leaves the DNS.
+    # When the record of a retiring certificate is withdrawn.
     retire_at: Mapped[dt.datetime | None] = mapped_column(index=True)
 
     authority: Mapped[Authority] = relationship()
 
 
 class Token(Base):
-    """A one-time enrollment token. Only its SHA-256 is kept: it has 256 random bits, so a slow hash adds
-    nothing."""
+    """A one-time enrollment token. Only its SHA-256 is stored; for 256 random bits a slow hash adds nothing."""
 
     __tablename__ = "tokens"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -172,8 +172,7 @@ class ApiKey(Base):
 
 
 class AuditEntry(Base):
-    """Who did what, when. The database itself refuses to change or delete a row (triggers in the
-    migration)."""
+    """Who did what, and when. Triggers in the database refuse to change or delete a row (see the migrations)."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -186,7 +185,7 @@ class AuditEntry(Base):
 
 
 class OutboxEntry(Base):
-    """A name whose records in the DNS may differ from what the database says. Deleted once they agree."""
+    """A device whose records in the DNS may differ from the database. Deleted once both agree."""
 
     __tablename__ = "outbox"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -202,7 +201,7 @@ class OutboxEntry(Base):
 
 
 class Change(Base):
-    """One event of the change feed. `subject` is what later events of the same thing supersede."""
+    """One event of the change feed. A later event with the same `subject` supersedes it."""
 
     __tablename__ = "changes"
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
@@ -215,8 +214,10 @@ class Change(Base):
 
 
 class Counter(Base):
-    """Numbers that must follow commit order, which a sequence does not: `feed` (last seq), `horizon`
-    (last forgotten)."""
+    """Numbers in the order of commits, which a sequence does not keep.
+
+    `feed`: sequence number of the last event. `horizon`: that of the last event that was deleted.
+    """
 
     __tablename__ = "counters"
     name: Mapped[str] = mapped_column(String(20), primary_key=True)
@@ -224,7 +225,7 @@ class Counter(Base):
 
 
 class Rollover(Base):
-    """An emergency rollover of one domain: how far it is, and what it has made so far."""
+    """An emergency rollover of one domain: its next step, and what it has produced so far."""
 
     __tablename__ = "rollovers"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)

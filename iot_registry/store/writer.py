@@ -1,8 +1,8 @@
-"""Write transactions of a busy server: those that wait at the same time share one commit.
+"""Group commit: write transactions that wait at the same time share one commit.
 
-On SQLite a commit waits for the disk, and only one transaction writes at a time. So one thread takes all that wait,
-runs each in a savepoint of its own, and commits once. Nobody is told of a result before that commit: what was
-acknowledged is on disk. On PostgreSQL transactions run beside each other, and the server groups their commits itself.
+On SQLite, a commit waits for the disk, and only one transaction writes at a time. One thread therefore takes all
+functions that wait, runs each in a savepoint of its own, and commits once. No result is returned before that commit:
+what was acknowledged is on disk. On PostgreSQL, transactions run in parallel, and the server groups their commits.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from iot_registry.store.database import Database
 
 T = TypeVar("T")
 
-# How many share a commit: bounds how long the first of them waits for the last.
-MAX_BATCH = 32
-# Connections that write to PostgreSQL at a time; its pool holds 8, and readers need some.
+# Functions that share a commit. The bound limits how long the first of them waits for the last.
+MAX_COMMIT_GROUP = 32
+# Connections that write to PostgreSQL at a time. The pool holds 8, and readers need some of them.
 POSTGRESQL_WRITERS = 5
 
 
-class _Lost(Exception):
-    """The database has rolled the whole transaction back by itself. The cause is why."""
+class _TransactionLost(Exception):
+    """The database rolled the whole transaction back by itself. `__cause__` is the error."""
 
 
-class _Job:
-    """A function that waits to be run, and who waits for it."""
+class _Submission:
+    """A function that was submitted, and the future that its caller waits for."""
 
     def __init__(self, function: Callable[[Session], Any]) -> None:
         self.function = function
@@ -39,7 +39,7 @@ class _Job:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def tell(self) -> None:
+    def resolve(self) -> None:
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
@@ -47,12 +47,12 @@ class _Job:
 
 
 class Writer:
-    """Runs functions in write transactions: `submit` from any thread. `stop` finishes what was submitted."""
+    """Runs functions in write transactions. `submit` from any thread; `stop` finishes what was submitted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: deque[_Job] = deque()
-        self._wake = threading.Condition()
+        self._queue: deque[_Submission] = deque()
+        self._changed = threading.Condition()
         self._stopping = False
         self._pool: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
@@ -63,24 +63,24 @@ class Writer:
             self._pool = ThreadPoolExecutor(POSTGRESQL_WRITERS, thread_name_prefix="writer")
 
     def submit(self, function: Callable[[Session], T]) -> Future[T]:
-        """The result of `function`, once that is committed; or what it raised, and then nothing of it was written."""
+        """The future result of `function`, set after the commit; if it raises, nothing that it wrote remains."""
         if self._pool is not None:
             return self._pool.submit(self._alone, function)
-        job = _Job(function)
-        with self._wake:
+        submission = _Submission(function)
+        with self._changed:
             if self._stopping:
                 raise RuntimeError("the writer was stopped")
-            self._waiting.append(job)
-            self._wake.notify()
-        return job.future
+            self._queue.append(submission)
+            self._changed.notify()
+        return submission.future
 
     def stop(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
         if self._thread is not None:
-            with self._wake:
+            with self._changed:
                 self._stopping = True
-                self._wake.notify()
+                self._changed.notify()
             self._thread.join()
 
     def _alone(self, function: Callable[[Session], T]) -> T:
@@ -89,50 +89,50 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                while not self._waiting and not self._stopping:
-                    self._wake.wait()
-                if not self._waiting:
+            with self._changed:
+                while not self._queue and not self._stopping:
+                    self._changed.wait()
+                if not self._queue:
                     return
-                jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if jobs:
-                self._commit(jobs)
+                group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_COMMIT_GROUP))]
+            group = [submission for submission in group if submission.future.set_running_or_notify_cancel()]
+            if group:
+                self._commit(group)
 
-    def _commit(self, jobs: list[_Job]) -> None:
+    def _commit(self, group: list[_Submission]) -> None:
         try:
-            if len(jobs) == 1:
-                # Nobody else to be kept apart from: a savepoint costs as much as some of these do.
-                jobs[0].result = self._alone(jobs[0].function)
-                jobs[0].tell()
+            if len(group) == 1:
+                # One function needs no savepoint, which costs as much as some of the functions do.
+                group[0].result = self._alone(group[0].function)
+                group[0].resolve()
                 return
             with self._database.writing() as connection:
                 connection.begin()
-                for job in jobs:
-                    _run_in_savepoint(connection, job)
+                for submission in group:
+                    _run_in_savepoint(connection, submission)
                 connection.commit()
         except BaseException as error:
-            cause = error.__cause__ if isinstance(error, _Lost) else error
-            for job in jobs:
-                # One that was refused is refused, whatever became of the others.
-                job.error = job.error or cause
-        for job in jobs:
-            job.tell()
+            cause = error.__cause__ if isinstance(error, _TransactionLost) else error
+            for submission in group:
+                # A function that raised keeps its own error, whatever happened to the others.
+                submission.error = submission.error or cause
+        for submission in group:
+            submission.resolve()
 
 
-def _run_in_savepoint(connection: Connection, job: _Job) -> None:
-    """Run one job; what it wrote is undone if it raises. Raises _Lost if the transaction went with it."""
+def _run_in_savepoint(connection: Connection, submission: _Submission) -> None:
+    """Run one function, and undo what it wrote if it raises. Raises _TransactionLost if the transaction is gone."""
     try:
         with Session(connection, expire_on_commit=False, join_transaction_mode="create_savepoint") as session:
             try:
-                job.result = job.function(session)
+                submission.result = submission.function(session)
                 session.commit()
             except BaseException as error:
-                # Kept here: where the savepoint is gone, to leave it raises an error that says nothing.
-                job.error = error
+                # Kept here: if the savepoint is gone, leaving it raises another error, which explains nothing.
+                submission.error = error
                 raise
     except BaseException as error:
-        job.error = job.error or error
-        # A full disk or a failing one makes SQLite roll everything back, whatever savepoints there are.
+        submission.error = submission.error or error
+        # On a full or failing disk, SQLite rolls everything back, savepoints included.
         if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-            raise _Lost from job.error
+            raise _TransactionLost from submission.error

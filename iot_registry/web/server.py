@@ -1,10 +1,9 @@
-"""Putting the registry together and running it until it is told to stop."""
+"""Assembling the registry and running it until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import ipaddress
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,76 +12,60 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from iot_registry import feed
-from iot_registry.config import ConnectionsSection, Settings, parse_endpoint
-from iot_registry.publication import tsig
+from iot_registry.https import http_connection
+from iot_registry.https.connection_table import ClientConnection, ConnectionTable
+from iot_registry.https.drop_log import DropLog
+from iot_registry.https.listener import Listener, require_files
+from iot_registry.https.server_tls import ServerTls
+from iot_registry.local import tsig_keys
+from iot_registry.local.clock import utc_now
+from iot_registry.local.config import ConnectionsSection, Settings, parse_endpoint
+from iot_registry.publication.change_watch import ChangeWatch
+from iot_registry.publication.published_certificates import PublishedCertificates
 from iot_registry.publication.publisher import Publisher
-from iot_registry.service import provision, succession
-from iot_registry.service.authorities import KeyStore, server_anchor
+from iot_registry.service import initialization, succession
+from iot_registry.service.authorities import server_anchor
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.enrollment import Enrollment
+from iot_registry.service.registration import Registration
 from iot_registry.signer import create_signer
+from iot_registry.store import change_feed
 from iot_registry.store.database import Database
 from iot_registry.store.writer import Writer
-from iot_registry.web import api, est, handler, openapi, problem, public
-from iot_registry.web import feed as feed_routes
-from iot_registry.web.connections import Connection, Table
-from iot_registry.web.context import CONTEXT, MAX_BODY, Context
-from iot_registry.web.limits import FailureLimit
-from iot_registry.web.listener import Listener, require_files
-from iot_registry.web.reports import Reports
-from iot_registry.web.tls import ServerTls
-from iot_registry.web.watch import ChangeWatch, Settled
+from iot_registry.web.application import application
+from iot_registry.web.context import Context
+from iot_registry.web.failure_limit import FailureLimit
 
 log = structlog.get_logger("iot_registry")
 
+# Interval of renewing the server's certificate and retiring CAs.
 CHORE_SECONDS = 3600
-SHUTDOWN_SECONDS = 3
-# Many devices may share one address (NAT): it may fail this many times as often as one name.
+HANDLER_SHUTDOWN_SECONDS = 3
+# Many devices may share one address (NAT): an address may fail this many times as often as a name.
 ADDRESS_FACTOR = 10
-
-
-def application(context: Context) -> web.Application:
-    """The routes over a context."""
-    app = web.Application(middlewares=[handler.serving, problem.middleware], client_max_size=MAX_BODY)
-    app[CONTEXT] = context
-    app.on_response_prepare.append(_plain_server_header)
-    est.add_routes(app)
-    public.add_routes(app)
-    feed_routes.add_routes(app)
-    api.add_routes(app, openapi.document())
-    return app
-
-
-async def _plain_server_header(_request: web.Request, response: web.StreamResponse) -> None:
-    # Which libraries this is made with is nobody's business.
-    response.headers.popall("Server", None)
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings, database: Database) -> AsyncIterator[tuple[Context, int]]:
-    """The registry, serving; yields its context and the port it listens on."""
-    store = KeyStore(settings)
-    if await asyncio.to_thread(provision.initialize, database, store, settings, now()):
+    """Run the registry. The context manager gives its context and the port of its listener."""
+    store = CaKeyStore(settings)
+    if await asyncio.to_thread(initialization.initialize, database, store, settings, utc_now()):
         log.info("registry.initialized", state_dir=str(settings.state_dir), domain=settings.default_domain)
-    settings = await asyncio.to_thread(partial(provision.with_default_domain, database, settings, strict=True))
-    key = tsig.load_or_create(settings.tsig_key_file)
+    settings = await asyncio.to_thread(partial(initialization.with_default_domain, database, settings, strict=True))
+    key = tsig_keys.load_or_create(settings.tsig_key_file)
     tls = ServerTls(settings, store)
 
-    def read_position() -> feed.Position:
+    def read_position() -> change_feed.Position:
         with database.read() as session:
-            return feed.position(session)
+            return change_feed.position(session)
 
     def refresh_tls() -> None:
         with database.read() as session:
-            tls.refresh(session, now())
+            tls.refresh(session, utc_now())
 
     def retire_authorities() -> None:
         with database.write() as session:
-            succession.retire(session, now())
+            succession.retire(session, utc_now())
         with database.read() as session:
             for aki in succession.retired_keys(session):
                 store.destroy(aki)
@@ -91,14 +74,14 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
     await asyncio.to_thread(refresh_tls)
     with database.read() as session:
         anchor = server_anchor(session, settings)
-    watch, settled = ChangeWatch(read_position), Settled()
+    watch, published = ChangeWatch(read_position), PublishedCertificates()
 
-    def on_settled(certificates: Sequence[int]) -> None:
-        settled.tell(certificates)
-        watch.poke()
+    def on_published(certificates: Sequence[int]) -> None:
+        published.add(certificates)
+        watch.check_now()
 
     signer = create_signer(settings)
-    publisher = Publisher(database, settings, key, on_settled, signer.nudge if signer else None)
+    publisher = Publisher(database, settings, key, on_published, signer.process_updates if signer else None)
     writer = Writer(database)
     context = Context(
         settings=settings,
@@ -106,52 +89,51 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         writer=writer,
         store=store,
         enrollment=Enrollment(settings, store),
+        registration=Registration(settings, anchor),
         publisher=publisher,
         watch=watch,
-        settled=settled,
+        published=published,
         signer=signer,
         server_anchor_pem=anchor,
         name_limit=FailureLimit(settings.enrollment.failures_per_minute),
         address_limit=FailureLimit(ADDRESS_FACTOR * settings.enrollment.failures_per_minute),
     )
-    # New domains and CAs, whichever process made them.
+    # For new domains and CAs, whichever process has made them.
     watch.on_served.append(lambda: asyncio.to_thread(refresh_tls))
-    runner = web.AppRunner(application(context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(application(context), access_log=None, shutdown_timeout=HANDLER_SHUTDOWN_SECONDS)
     await runner.setup()
     listener = _listener(settings.connections, runner, tls)
-    chores = [asyncio.create_task(_every(CHORE_SECONDS, function)) for function in (refresh_tls, retire_authorities)]
-    try:
-        await watch.start()
+    chores = [asyncio.create_task(_repeat(CHORE_SECONDS, function)) for function in (refresh_tls, retire_authorities)]
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, publisher.stop)
+        stack.push_async_callback(asyncio.to_thread, writer.stop)
+        stack.push_async_callback(runner.cleanup)
+        await stack.enter_async_context(watch)
+        stack.callback(context.stopping.set)
+        stack.push_async_callback(listener.close)
+        for chore in chores:
+            stack.callback(chore.cancel)
         port = await listener.open(parse_endpoint(settings.registry.listen))
         publisher.start()
         yield context, port
-    finally:
-        for chore in chores:
-            chore.cancel()
-        await listener.close()
-        context.stopping.set()
-        await watch.stop()
-        await runner.cleanup()
-        await asyncio.to_thread(writer.stop)
-        await asyncio.to_thread(publisher.stop)
 
 
 def _listener(limits: ConnectionsSection, runner: web.AppRunner, tls: ServerTls) -> Listener:
-    """Who accepts connections for the application. Raises ConfigurationError."""
+    """The listener whose connections the application serves. Raises ConfigurationError."""
     require_files(limits.total)
     loop, server = asyncio.get_running_loop(), runner.server
     assert server is not None
     shared = [ipaddress.ip_network(text) for text in limits.shared_addresses]
-    table, reports = Table(limits.total, limits.per_address, shared), Reports()
-    loop.set_exception_handler(reports.unexpected)
+    table, drop_log = ConnectionTable(limits.total, limits.per_address, shared), DropLog()
+    loop.set_exception_handler(drop_log.unexpected)
 
-    def connected(connection: Connection) -> asyncio.Protocol:
-        return handler.Handler(server, connection, table, limits, reports, loop=loop, access_log=None)
+    def connected(connection: ClientConnection) -> asyncio.Protocol:
+        return http_connection.HttpConnection(server, connection, table, limits, drop_log, loop=loop, access_log=None)
 
-    return Listener(table, connected, tls.context, limits.handshake_seconds, reports)
+    return Listener(table, connected, lambda: tls.context, limits.handshake_seconds, drop_log)
 
 
-async def _every(seconds: float, function: Callable[[], None]) -> None:
+async def _repeat(seconds: float, function: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:

@@ -13,8 +13,7 @@ depends_on = None
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.DateTime(timezone=True)
 
-# The audit log is append-only in the database itself: a fault or an intruder in the process cannot
-# rewrite it.
+# The database keeps the audit log append-only: a defect or an intruder in the process cannot rewrite it.
 SQLITE_GUARD = """
 CREATE TRIGGER audit_no_{verb} BEFORE {verb} ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END

@@ -1,9 +1,9 @@
-"""The audit log takes new lines at its end only, whatever statement they come by.
+"""The audit log accepts new lines at its end only, whichever statement adds them.
 
-SQLite's REPLACE deletes the row that is in its way without running DELETE triggers (unless `recursive_triggers` is on,
-which each connection chooses for itself); so the insertion itself is looked at. PostgreSQL's ON CONFLICT DO UPDATE and
-MERGE run UPDATE triggers, and were refused before; here the trigger is made to run in sessions too that have
-`session_replication_role` set to `replica`.
+SQLite's REPLACE deletes a conflicting row without running DELETE triggers, unless the connection has turned
+`recursive_triggers` on. A trigger on INSERT therefore checks the new row. PostgreSQL's ON CONFLICT DO UPDATE and MERGE
+run UPDATE triggers, and were refused before. Here, the trigger is made to run also in sessions in which
+`session_replication_role` is set to `replica`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# Where no id is given, NEW.id is -1 before the insertion (SQLite leaves it undefined, and uses that), and one more than
-# the last after it. An id that is given must be that very one; -1 itself is refused after the insertion.
+# If no id is given, NEW.id is -1 before the insertion (undefined by SQLite's documentation), and one more than the last
+# id after it. An id that is given must be exactly that. -1 as a given id is refused after the insertion.
 SQLITE = (
     """
 CREATE TRIGGER audit_only_at_the_end BEFORE INSERT ON audit
@@ -37,4 +37,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("an audit log that can be changed is no audit log: restore a backup instead")
+    raise NotImplementedError("the audit log must stay append-only: restore a backup of the older version instead")

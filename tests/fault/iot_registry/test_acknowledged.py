@@ -1,4 +1,4 @@
-"""kill -9 while many devices enroll at once: whoever was handed a certificate has it for good."""
+"""kill -9 while many devices enroll at once: every certificate that was delivered stays valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE = 80
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_what_was_handed_out_outlives_the_registry(tmp_path: Path, backend: str) -> None:
-    """Enrollments share commits and DNS updates; none may be acknowledged before its own is made."""
+    """Enrollments share commits and DNS updates; none may be acknowledged before its own."""
     with serving(backend, tmp_path) as registry:
         for number in range(ROUNDS):
             enrollments = load.prepare(registry, tmp_path, f"r{number}x", DEVICES)
@@ -34,14 +34,14 @@ def test_what_was_handed_out_outlives_the_registry(tmp_path: Path, backend: str)
                 if enrollment.name in acknowledged:
                     assert registry.device(enrollment.name)["certificates"][0]["status"] == "current"
                     wait_tlsa(registry.knot, enrollment.name, {enrollment.record}, seconds=30)
-            # The others were not granted for good, or were and did not hear of it: the same request gets them theirs.
+            # The others were not granted, or their answer was lost: the same request gets the certificate.
             others = [enrollment for enrollment in enrollments if enrollment.name not in acknowledged]
             again = load.run(registry, others, RATE)
             assert {outcome.status for outcome in again} == {200}
 
 
 def _interrupted(registry: Registry, enrollments: list[load.Enrollment]) -> list[load.Outcome]:
-    """What becomes of the enrollments when the registry is killed in the midst of them."""
+    """The outcomes of the enrollments when the registry is killed meanwhile."""
     outcomes: list[load.Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.extend(load.run(registry, enrollments, RATE)))
     thread.start()

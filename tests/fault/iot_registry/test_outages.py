@@ -1,4 +1,4 @@
-"""The DNS, the database or a sister process goes away and comes back."""
+"""Outages of the DNS, of the database and of another registry process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_device_that_enrolls_while_the_dns_is_away_gets_its_certificate_after(
         registry.knot.stop()
         put_off = registry.enroll(bundle, request)
         assert (put_off.status, int(put_off.headers["retry-after"]) > 0) == (202, True)
-        # Until then, the token is good for this very key only.
+        # Until then, the token can be used with this key only.
         assert registry.enroll(bundle, csr_text(name).encode()).status == 401
         assert registry.enroll(bundle, request).status == 202
         assert registry.curl("/health").json["dns"] == "fail"
@@ -35,7 +35,7 @@ def test_a_device_that_enrolls_while_the_dns_is_away_gets_its_certificate_after(
 
 
 def test_the_registry_outlives_its_postgresql(tmp_path: Path) -> None:
-    """PostgreSQL is killed and comes back: refusals with 503 meanwhile, nothing lost, no restart of the registry."""
+    """PostgreSQL is killed and restarted: answers are 503 meanwhile, and nothing is lost."""
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(PostgreSQL())
         registry = stack.enter_context(Registry(tmp_path / "registry", database_url=database.url).running())
@@ -48,7 +48,7 @@ def test_the_registry_outlives_its_postgresql(tmp_path: Path) -> None:
         database.start()
         wait_for(lambda: registry.curl("/health").status == 200, "the registry to find its database again")
         assert registry.device(name)["status"] == "active"
-        # The publisher's lock died with its connection; it takes it again.
+        # The publisher's lock ended with its connection; the publisher takes it again.
         registry.revoke(name)
         assert registry.knot.tlsa(name) == set()
 

@@ -33,14 +33,14 @@ def serving(database: str, folder: Path) -> Iterator[Registry]:
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """One registry for all tests here, on each database. Tests leave it usable, and use names of their own."""
+    """One registry for all tests here, on each database. Each test uses names of its own, and leaves it usable."""
     with serving(request.param, tmp_path_factory.mktemp(request.param)) as registry:
         yield registry
 
 
 @pytest.fixture(scope="package")
 def sqlite_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The like, for what does not touch the database's ways."""
+    """One registry on SQLite, for tests in which the kind of database does not matter."""
     with serving("sqlite", tmp_path_factory.mktemp("shared")) as registry:
         yield registry
 

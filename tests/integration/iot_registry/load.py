@@ -1,4 +1,4 @@
-"""Devices that enroll at a steady rate, whether or not the registry keeps up (an open loop)."""
+"""Devices that enroll at a constant rate, whether or not the registry keeps up (an open-loop load)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Enrollment:
-    """A device that is registered, the whole of its request, and the TLSA record that follows from it."""
+    """A registered device, its complete HTTP request, and the TLSA record that follows from it."""
 
     name: str
     request: bytes
@@ -30,7 +30,7 @@ class Enrollment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """seconds: from the moment that it was due, not from the one when its turn came. status: 0: no answer."""
+    """seconds: from the time when the request was due until its answer. status: 0: no answer."""
 
     name: str
     status: int
@@ -72,7 +72,7 @@ async def _one(registry: Registry, tls: ssl.SSLContext, enrollment: Enrollment, 
             writer.close()
         status = int(answer.split(b" ", 2)[1])
     except (OSError, TimeoutError, IndexError, ValueError):
-        # The registry was killed, or has no place: no answer.
+        # The registry was killed, or refused the connection: no answer.
         pass
     return Outcome(enrollment.name, status, clock() - due)
 

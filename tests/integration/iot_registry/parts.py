@@ -44,7 +44,7 @@ class KnotServer:
         return self.folder / "knot.conf"
 
     def start(self, zone: str = "home.example") -> KnotServer:
-        # A killed knotd that nobody has reaped yet makes its pid file look alive.
+        # A killed knotd that is not reaped yet makes its pid file look valid.
         (self.folder / "run" / "knot.pid").unlink(missing_ok=True)
         self.daemon = start(
             "knotd",
@@ -231,7 +231,7 @@ class Registry:
         return self.api("GET", f"/v1/devices/{name}", self.admin).json
 
     def revoke(self, name: str) -> None:
-        """Revoke, and wait until the DNS agrees."""
+        """Revoke, and wait until the DNS serves the change."""
         answer = self.api("POST", f"/v1/devices/{name}/revoke?wait=20", self.admin, {})
         if answer.status != 200 or answer.json["pending"]:
             raise RuntimeError(f"revoking {name}: {answer.body.decode()}")
@@ -259,7 +259,7 @@ class Answer:
     @classmethod
     def parse(cls, raw: bytes) -> Answer:
         head, _, body = raw.partition(b"\r\n\r\n")
-        # curl shows interim answers (100 Continue) too.
+        # curl prints interim responses (100 Continue), too.
         while head.split(b" ", 2)[1].startswith(b"1"):
             head, _, body = body.partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
@@ -281,7 +281,8 @@ class Answer:
 
 def decode_bundle(bundle: str) -> dict[str, str]:
     prefix, _, data = bundle.strip().partition(".")
-    assert prefix == "iotreg1"
+    if prefix != "iotreg1":
+        raise ValueError(f"not an enrollment bundle: {bundle[:20]!r}")
     decoded: dict[str, str] = json.loads(base64.urlsafe_b64decode(data + "=" * (-len(data) % 4)))
     return decoded
 
@@ -333,9 +334,9 @@ def csr_text(name: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
 
 @dataclass
 class PostgreSQL:
-    """A PostgreSQL of its own, with one empty database at `url`. Its files go when it ends."""
+    """A PostgreSQL server with one empty database at `url`. Its files are deleted when it ends."""
 
-    # Not below pytest's folder: that is closed to PostgreSQL's user again by every other run of pytest that starts.
+    # Not below pytest's directory, which every other run of pytest closes to PostgreSQL's user again.
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="registry-postgresql-")))
     port: int = field(default_factory=free_port)
     daemon: Daemon | None = None
@@ -377,7 +378,7 @@ class PostgreSQL:
         return subprocess.run([*command, "-U", "registry"], capture_output=True).returncode == 0
 
     def kill(self) -> None:
-        """What a crash of the server looks like to its clients: SIGQUIT makes it abort without a checkpoint."""
+        """Crash the server: SIGQUIT makes it abort without a checkpoint."""
         assert self.daemon
         self.daemon.signal(signal.SIGQUIT)
         self.daemon.stop()

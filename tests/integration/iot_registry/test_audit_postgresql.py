@@ -1,4 +1,4 @@
-"""The audit log on PostgreSQL grows and changes nowhere, by whatever statement; older ones are brought to that."""
+"""The audit log on PostgreSQL is append-only against every statement, also in a migrated database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ATTACKS = [
 
 @pytest.fixture(scope="module")
 def upgraded() -> Iterator[Database]:
-    """A database of the first schema with three lines, brought to this version's."""
+    """A database with the first schema and three lines, migrated to this version."""
     with PostgreSQL() as server:
         database = Database(server.url)
         with database.engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""The same registry in front of BIND, as `iot-registry dns-config --server bind` sets it up."""
+"""A registry with BIND, as `iot-registry dns-config --server bind` configures it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_bind_takes_signs_and_drops_records_as_well(tmp_path: Path) -> None:
             assert server.ask("home.example", "NSEC3PARAM").answer
             registry.revoke(name)
             assert server.tlsa(name) == set()
-            # A domain is registered, and what is left to do is said.
+            # A domain is added, and the remaining tasks are listed.
             created = registry.json("domain", "add", "smith.homes.example")
             assert created["ds"] == []
             assert any("make the signed zone smith.homes.example" in task for task in created["todo"])

@@ -1,4 +1,4 @@
-"""A factory's list: many devices with their requests at once, all of them served, none twice."""
+"""Bulk import of devices with certificate requests: each is registered and published once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from iot_registry import config
-from iot_registry.publication import tsig
+from iot_registry.local import config, tsig_keys
 from iot_registry.publication.dns_client import DnsClient
 from tests.harness.process import wait_for
 from tests.integration.iot_registry.parts import Registry, csr_text
@@ -52,9 +51,11 @@ def test_a_thousand_devices_are_registered_and_served(fresh_registry: Registry, 
         expected[result["name"]] = frozenset({f"3 1 1 {hashlib.sha256(spki).hexdigest()}"})
     assert len(expected) == DEVICES
     settings = config.load(registry.config)
-    client = DnsClient(config.parse_endpoint(settings.publication.server), tsig.load(registry.state / "tsig.key"), 10)
+    client = DnsClient(
+        config.parse_endpoint(settings.publication.server), tsig_keys.load(registry.state / "tsig.key"), 10
+    )
     assert client.transfer("home.example") == expected
-    # Each is told once.
+    # The feed has one event for each.
     feed, since, told = registry.key("feed:read"), 0, []
     while changes := (page := registry.api("GET", f"/v1/changes?since={since}", feed).json)["changes"]:
         told += [change["name"] for change in changes if change["type"] == "device.added"]

@@ -21,7 +21,7 @@ def test_the_quick_start_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "ports.toml").write_text(
         f'[registry]\nlisten = "127.0.0.1:{https}"\n[publication]\nserver = "127.0.0.1:{dns}"\n'
     )
-    # A reader types the second block after the daemons of the first are up.
+    # A reader enters the second block after the daemons of the first are ready.
     ready = f"""
 for _ in $(seq 300); do
   curl -ksf -o health https://127.0.0.1:{https}/health &&
@@ -48,5 +48,5 @@ done
     (digest,) = re.findall(r"^([0-9a-f]{64})  -$", out, re.M)
     assert record == digest
     assert "status: nxdomain" in out
-    assert "the DNS agrees" in done.stderr
+    assert "the DNS serves it" in done.stderr
     assert re.search(r"a1b2c3\.camera\._device\.home\.example\W+revoked", out)

@@ -1,4 +1,4 @@
-"""Domains beside each other in one registry: own zone, own CA, own administrator; and moving a device between them."""
+"""Several domains in one registry: zone, CA and administrator of each; re-homing devices between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_domain_gets_a_signed_zone_a_ca_and_an_administrator(registry: Registr
     assert registry.knot.ask("smith.homes.example", "DNSKEY").answer
     assert len(created["ds"]) == 1
     assert created["ds"][0].startswith("smith.homes.example. DS ")
-    # Its host for PKIX-CD stands in the zone, and in the server's certificate, without a restart.
+    # Its PKIX-CD host is in the zone and in the server's certificate, without a restart.
     assert registry.knot.ask("device.smith.homes.example", "A").answer
 
     def reachable() -> bool:
@@ -59,7 +59,7 @@ def test_an_administrator_sees_and_changes_nothing_of_another_domain(registry: R
     ]
     for method, path, data in attempts:
         answer = registry.api(method, path, two, data)
-        # As if it were not there: its very existence is the other's business.
+        # The answer does not reveal that it exists.
         assert (answer.status, answer.json["reason"]) == (404, "not-found"), (method, path, answer.body)
     refused = [
         ("POST", "/v1/domains", {"name": "three.homes.example"}),
@@ -83,7 +83,7 @@ def test_an_administrator_sees_and_changes_nothing_of_another_domain(registry: R
 
 
 def test_an_issuing_ca_cannot_name_another_domains_devices(sqlite_registry: Registry, tmp_path: Path) -> None:
-    """With a stolen issuing key, openssl signs for a foreign name; the name constraint makes it worthless."""
+    """With a stolen issuing key, openssl signs for another domain's name; the name constraint invalidates it."""
     registry = sqlite_registry
     cas = registry.curl("/.well-known/est/cacerts").certificates()
     issuing = next(ca for ca in cas if ca.issuer != ca.subject)
@@ -123,9 +123,9 @@ def test_a_device_moves_home_and_its_old_name_goes_once_it_has_the_new_one(
     moved = registry.api("POST", f"/v1/devices/{name}/rehome", registry.admin, {"domain": "new.homes.example"})
     new_name = moved.json["device"]["name"]
     assert new_name == "mover.sensor._device.new.homes.example"
-    # Until it has enrolled under the new name, the old one works.
+    # Until the device has enrolled under the new name, the old one is valid.
     assert registry.knot.tlsa(name)
-    # The same key, which another device could not use.
+    # The same key, which would be refused for another device.
     assert registry.enroll(moved.json["bundle"], device_key.csr(new_name)).status == 200
     assert registry.knot.tlsa(new_name) == {f"3 1 1 {device_key.spki_sha256()}"}
     wait_tlsa(registry.knot, name, set(), seconds=30)
@@ -154,7 +154,7 @@ def test_an_issuing_ca_is_succeeded_without_locking_anyone_out(fresh_registry: R
     made = registry.json("ca", "renew", "home.example", "--force")["authorities"]
     old, new = (view["aki"] for view in made)
     assert [(view["issuing"], view["certificates"]) for view in made] == [(False, 1), (True, 0)]
-    # Networks hear of it, and find both where PKIX-CD looks.
+    # The feed announces the new CA, and PKIX-CD serves both.
     changes = registry.api("GET", f"/v1/changes?since={since}&wait=10", feed).json["changes"]
     assert [change["type"] for change in changes] == ["anchor.added"]
     for aki in (old, new):
@@ -163,14 +163,14 @@ def test_an_issuing_ca_is_succeeded_without_locking_anyone_out(fresh_registry: R
     assert {"CN=Device CA 1 of home.example", "CN=Device CA 2 of home.example"} < subjects
     assert registry.knot.tlsa(name) == {f"3 1 1 {device_key.spki_sha256()}"}
 
-    # The running server lets a device in by its old certificate, and issues under the new CA.
+    # The running server accepts the old certificate, and issues under the new CA.
     answer = reenroll(registry, name, certificate, device_key, device_key)
     assert answer.status == 200, answer.body
     assert answer.certificates()[0].issuer.rfc4514_string() == "CN=Device CA 2 of home.example"
     wait_for(lambda: registry.json("ca", "list")["authorities"][1]["certificates"] == 0, "the overlap to end", 30)
     key_file = registry.state / "ca" / f"{old}.key"
     assert key_file.exists()
-    # The hourly look, which happens at the start too.
+    # The hourly check, which is made at start, too.
     registry.stop()
     registry.start()
     assert not key_file.exists()

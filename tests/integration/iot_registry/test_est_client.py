@@ -1,4 +1,4 @@
-"""An EST client that is not ours: strongSwan's `pki`."""
+"""An independent EST client: strongSwan's `pki`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.integration.iot_registry.parts import Registry, decode_bundle
 
 def pki(*arguments: object) -> bytes:
     done = subprocess.run(["pki", *map(str, arguments)], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr.decode()[-800:]
+    if done.returncode != 0:
+        raise RuntimeError(f"pki {arguments[0]}: code {done.returncode}: {done.stderr.decode()[-800:]}")
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-"""The change feed as its consumers see it: long poll, stream, resuming, catching up, forgotten history."""
+"""The change feed for its consumers: long poll, stream, resumption, deleted events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from tests.integration.iot_registry.parts import Answer, Registry, csr_text
 
 def enrolled(registry: Registry, label: str) -> str:
     name, bundle = registry.add(label)
-    assert registry.enroll(bundle, csr_text(name).encode()).status == 200
+    answer = registry.enroll(bundle, csr_text(name).encode())
+    if answer.status != 200:
+        raise RuntimeError(f"enrolling {name}: {answer.body.decode()}")
     return name
 
 
@@ -74,7 +76,7 @@ def test_a_stream_tells_everything_in_order_and_resumes_where_it_was(registry: R
         last = first.events[0][1]["seq"]
     assert [kind for kind, _ in first.events] == ["device.added", "device.revoked"]
     assert all(data["name"] == name and data["domain"] == "home.example" for _, data in first.events)
-    # What an event source that lost its connection sends when it comes back.
+    # What an event source sends when it reconnects.
     with stream(registry, key, since, "-H", f"Last-Event-ID: {last}") as second:
         wait_for(lambda: second.events, "the event after the first")
     assert [kind for kind, _ in second.events] == ["device.revoked"]
@@ -124,7 +126,7 @@ def test_a_revoked_key_ends_its_stream(sqlite_registry: Registry) -> None:
 
 
 class Poll:
-    """A long poll under way, by curl; `answer` once it has ended."""
+    """A long poll by curl. `answer`: its result, once it has ended."""
 
     def __init__(self, registry: Registry, key: str, wait: int) -> None:
         self._waiting = registry.api("GET", "/v1/snapshot", key).json["seq"]
@@ -143,7 +145,7 @@ class Poll:
             answer = registry.curl(path, "--max-time", "60", "-H", f"Authorization: Bearer {key}")
             if answer.status != 200 or not answer.json["changes"]:
                 break
-            # A late word about another test's device: a consumer goes on from there.
+            # A late event of another test's device: the consumer continues from there.
             since = answer.json["next"]
         self.answer = answer
         self.seconds = time.monotonic() - begun
@@ -161,7 +163,7 @@ def consumers(registry: Registry) -> float:
 
 @pytest.mark.parametrize("how", ["command", "api"])
 def test_a_revoked_key_ends_its_long_poll(registry: Registry, how: str) -> None:
-    """At once, by the command line beside the server too; and the polls of other keys go on."""
+    """At once, also by a command beside the server; the polls of other keys continue."""
     key, other = registry.key("feed:read"), registry.key("feed:read")
     beside = Poll(registry, other, 8)
     poll = Poll(registry, key, 60)
@@ -172,7 +174,7 @@ def test_a_revoked_key_ends_its_long_poll(registry: Registry, how: str) -> None:
         assert registry.api("DELETE", f"/v1/keys/{identifier}", registry.admin).status == 200
     answer = poll.ended()
     assert (answer.status, answer.json["reason"]) == (401, "unauthenticated")
-    # Far from the 60 s that it had asked for.
+    # Much less than the 60 s of the request.
     assert poll.seconds < 20
     unharmed = beside.ended()
     assert (unharmed.status, unharmed.json["changes"]) == (200, [])

@@ -1,4 +1,4 @@
-"""Connections that want nothing: floods, silence, trickles, clients that do not read. An honest client is served."""
+"""Floods, silent and slow clients, and clients that do not read: other clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def registry_with(folder: Path, **limits: Any) -> Iterator[Registry]:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """The attacker needs files, too."""
+    """The attacker needs file descriptors, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -92,7 +92,7 @@ def answered(registry: Registry, source: str) -> bool:
 
 
 def memory(registry: Registry) -> int:
-    """The most that the server has used, in KiB."""
+    """The peak memory of the server, in KiB."""
     assert registry.daemon
     status = Path(f"/proc/{registry.daemon.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
@@ -128,14 +128,14 @@ def test_a_flood_from_one_address_leaves_the_others_their_places(tmp_path: Path,
 
 
 def test_a_flood_from_many_addresses_gives_way(tmp_path: Path, many_files: None) -> None:
-    """Each sends a request as large as one buffer, and then all but the end of a large head: the most a place costs."""
+    """Each sends a request as large as one buffer, then an unfinished header section: the maximum of memory."""
     with registry_with(tmp_path, header_seconds=600, handshake_seconds=600, idle_seconds=600) as registry:
         large = HEAD + b"Content-Length: 240000\r\n\r\n" + b"x" * 240_000
         filler = HEAD + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(7))
         with contextlib.ExitStack() as open_sockets:
             flood = []
             for number in range(900):
-                # When all places are taken, those who hold the most get no more.
+                # When all connections are taken, the clients that hold the most get no more.
                 with contextlib.suppress(OSError):
                     sock = open_sockets.enter_context(secured(registry, f"127.0.1.{1 + number % 9}"))
                     flood.append(sock)
@@ -258,7 +258,7 @@ def test_a_client_that_does_not_read_is_let_go(waiting_registry: Registry) -> No
         sock.setblocking(False)
 
         def ended() -> bool:
-            # Each is answered with some 30 kB, until there is no more room for answers on the way.
+            # Each is answered with some 30 kB, until the socket's buffers are full.
             with contextlib.suppress(OSError):
                 sock.send(b"GET /v1/openapi.json HTTP/1.1\r\nHost: r\r\n\r\n")
             return any(line["reason"] == "send-timeout" for line in dropped(registry))

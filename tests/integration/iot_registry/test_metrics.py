@@ -1,4 +1,4 @@
-"""/metrics and /health: what docs/registry.md lists is there, moves with what happened, and outlives the database."""
+"""/metrics and /health: every documented metric is exported and changes, also without the database."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from iot_registry import config
-from iot_registry.errors import Reason
-from iot_registry.publication import tsig
+from iot_registry.core.errors import Reason
+from iot_registry.local import config, tsig_keys
 from iot_registry.publication.dns_client import DnsClient
 from tests.harness.process import wait_for
 from tests.integration.iot_registry.parts import DeviceKey, PostgreSQL, Registry, decode_bundle
@@ -27,7 +26,6 @@ PAGE = Path(__file__).parents[3] / "docs" / "registry.md"
 def scrape(registry: Registry) -> dict[str, float]:
     """Each sample as `name{label="value"}`."""
     answer = registry.curl("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=")
     found = {}
     for family in text_string_to_metric_families(answer.body.decode()):
         for sample in family.samples:
@@ -63,9 +61,10 @@ def test_every_documented_metric_is_there_and_moves(
 ) -> None:
     key = registry.key("feed:read")
     first = scrape(registry)
+    assert registry.curl("/metrics").headers["content-type"].startswith("text/plain; version=")
     families = {re.sub(r"(_bucket|_sum|_count)?(\{.*)?$", "", name) for name in first if "_created" not in name}
     assert families == documented()
-    # A closed set of label values, all there from the start.
+    # Label values from a closed set, all exported from the start.
     assert {name for name in first if name.startswith("iot_registry_refusals_total")} == {
         f'iot_registry_refusals_total{{reason="{reason}"}}' for reason in Reason
     }
@@ -75,7 +74,7 @@ def test_every_documented_metric_is_there_and_moves(
         change = scrape(registry)[name] - first[name]
         return change == by if by is not None else change > 0
 
-    # Enrolled, fetched again, renewed, put off.
+    # Issued, delivered again, renewed, deferred.
     name, bundle = registry.add("counted")
     answer = registry.enroll(bundle, device_key.csr(name))
     wait_for(lambda: registry.enroll(bundle, device_key.csr(name)).status == 200, "the certificate")
@@ -99,20 +98,20 @@ def test_every_documented_metric_is_there_and_moves(
     assert moved('iot_registry_refusals_total{reason="not-found"}', 1)
     with stream(registry, key, 0) as reader:
         wait_for(lambda: moved("iot_registry_feed_consumers", 1), "the stream to be counted")
-        # What it is sent while nothing happens.
+        # The heartbeat of an idle stream.
         wait_for(lambda: reader.heartbeats >= 3, "signs of life")
     wait_for(lambda: moved("iot_registry_feed_consumers", 0), "its end to be counted")
 
-    # A stranger's record, and one that is missing.
+    # An unknown record, and a missing one.
     settings = config.load(registry.config)
     primary = config.parse_endpoint(settings.publication.server)
-    client = DnsClient(primary, tsig.load(registry.state / "tsig.key"), 3)
+    client = DnsClient(primary, tsig_keys.load(registry.state / "tsig.key"), 3)
     client.replace("home.example", {"x.camera._device.home.example": ["3 1 1 " + "ab" * 32], name: []}, 60)
     for kind in ("wrong", "unknown"):
         wait_for(lambda kind=kind: moved(f'iot_registry_reconciled_total{{kind="{kind}"}}', 1), f"{kind} to be counted")
     wait_for(lambda: registry.knot.tlsa(name) != set(), "the record to come back")
 
-    # A zone that the server does not let it change, and a server that is away.
+    # A zone that the server does not serve, and a server that does not answer.
     registry.run("domain", "add", "else.example", "--zone", "else.example")
     block = registry.folder / "dns" / "zones" / "else.example.conf"
     block.write_text(block.read_text().replace("iot-registry-update, ", ""))
@@ -130,7 +129,7 @@ def test_every_documented_metric_is_there_and_moves(
     assert registry.curl("/health").json == {"status": "warn", "database": "pass", "dns": "fail"}
     registry.knot.start()
 
-    # Without its database it still tells what it has counted, and that it is without.
+    # Without the database, it exports its own counters, and that the database is down.
     assert scrape(registry)["iot_registry_database_up"] == 1
     database.kill()
     wait_for(lambda: moved("iot_registry_publisher_errors_total"), "the publisher's trouble to be counted")
@@ -143,11 +142,11 @@ def test_every_documented_metric_is_there_and_moves(
     database.start()
     wait_for(lambda: scrape(registry)["iot_registry_database_up"] == 1, "the database to be found again")
     wait_for(lambda: registry.curl("/health").status == 200, "the registry to be well")
-    # No name, token or key in any of it.
+    # No metric holds a name, token or key.
     text = registry.curl("/metrics").body.decode()
     assert "._device." not in text
     assert ".example" not in text
-    # The log is one JSON object a line, and holds none of the secrets that went in and out meanwhile.
+    # The log has one JSON object per line, and none of the secrets of the requests and answers.
     log = (registry.folder / "serve.log").read_text()
     events = {json.loads(line)["event"] for line in log.splitlines()}
     assert {"registry.serving", "enrollment.issued", "enrollment.again", "request.refused"} <= events

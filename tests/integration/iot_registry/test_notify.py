@@ -1,4 +1,4 @@
-"""NOTIFY after each change (RFC 1996): a resolver that holds a copy of the zone learns of a revocation by itself."""
+"""NOTIFY after each change (RFC 1996): a resolver with a copy of the zone updates it without polling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dns.message
 import dns.opcode
 import dns.rdatatype
 
-from iot_registry.config import Endpoint
+from iot_registry.local.config import Endpoint
 from iot_registry.publication.dns_client import NOTIFY_TRIES, send_notify
 from tests.harness.process import free_port, wait_for
 from tests.harness.unbound import Unbound
@@ -22,7 +22,7 @@ def test_unbound_with_a_copy_of_the_zone_follows_without_polling(tmp_path: Path)
     port = free_port()
     registry = Registry(tmp_path / "registry", options={"publication": {"notify": [f"127.0.0.1:{port}"]}})
     registry.prepare()
-    # Unbound transfers without TSIG: a site that may have the zone is let in by its address.
+    # Unbound transfers without TSIG: the server allows the transfer by address.
     by_address = "acl:\n  - id: site\n    address: 127.0.0.1\n    action: transfer\n"
     registry.knot.config.write_text(registry.knot.config.read_text().replace("acl:\n", by_address, 1))
     zone = registry.folder / "dns" / "zones" / "home.example.conf"
@@ -49,7 +49,7 @@ auth-zone:
 
             wait_for(validated, "the new device, by the copy of the zone")
             running.revoke(name)
-            # The zone's refresh time is an hour: only the NOTIFY can have told.
+            # The zone's refresh interval is an hour: only the NOTIFY can have caused the transfer.
             wait_for(lambda: not resolver.query(name).answer, "the revocation, by the copy of the zone")
 
 

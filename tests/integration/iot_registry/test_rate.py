@@ -1,4 +1,4 @@
-"""Many devices at once: each gets its certificate, and what was acknowledged is in the DNS."""
+"""Many devices at once: each gets its certificate, and the record of each is in the DNS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.iot_registry.parts import PostgreSQL, Registry, wait_tlsa
 
 RATE = 50
 SECONDS = 10
-# However busy the machine is: that it takes longer must not have the registry refuse what comes from one address.
+# On a busy machine, slow answers must not lead to refusals because of the bound per address.
 OPTIONS = {"connections": {"total": 1000, "per_address": 1000}, "enrollment": {"publish_wait_seconds": 60}}
 
 
@@ -27,7 +27,7 @@ def test_fifty_enrollments_a_second(tmp_path: Path, backend: str) -> None:
         median, worst = load.quantile(outcomes, 0.5), load.quantile(outcomes, 0.99)
         print(f"{len(outcomes)} enrollments, {RATE} a second: p50 {median:.3f} s, p99 {worst:.3f} s")
         assert Counter(outcome.status for outcome in outcomes) == {200: RATE * SECONDS}
-        # Not the bar, which wants a quiet machine: that the registry comes through, and nobody waits for minutes.
+        # Not a performance target: the bound only separates seconds from minutes.
         assert worst < 40
         for enrollment in enrollments[:: RATE // 2]:
             wait_tlsa(registry.knot, enrollment.name, {enrollment.record})

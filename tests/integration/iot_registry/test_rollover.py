@@ -1,4 +1,4 @@
-"""Emergency rollover: new DNSSEC keys and issuing CA, every certificate invalid, devices come back with new tokens."""
+"""Emergency rollover: new DNSSEC keys and issuing CA, all certificates invalid, enrollment with new tokens."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from cryptography import x509
 from sqlalchemy import select, text
 
-from iot_registry.config import RegistrySection, Settings
-from iot_registry.service import devices, invalidation, provision
+from iot_registry.local.config import RegistrySection, Settings
+from iot_registry.service import devices, initialization, invalidation
 from iot_registry.service.access import local_principal
-from iot_registry.service.authorities import KeyStore
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.enrollment import Enrollment
 from iot_registry.service.schemas import DeviceCreate
 from iot_registry.signer.knot import KnotSigner
@@ -59,7 +59,7 @@ def test_everything_is_new_and_the_old_is_worth_nothing(fresh_registry: Registry
     provisioning = registry.curl("/v1/domains/home.example/provisioning").json
     new_ca = provisioning["issuing_ca"]
     assert new_ca != old_ca
-    # The old CA's key is gone from the disk.
+    # The old CA's key is deleted.
     assert len(key_files - set((registry.state / "ca").iterdir())) == 1
     for name, (key, certificate) in enrolled.items():
         assert registry.knot.tlsa(name) == set()
@@ -107,7 +107,7 @@ def test_an_interrupted_rollover_goes_on_where_it_was(fresh_registry: Registry, 
     bundles = tmp_path / "bundles.jsonl"
     command = [str(COMMAND), "rollover", "start", "home.example", "--yes", "--bundles", str(bundles), "--json"]
     command += ["--config", str(registry.config)]
-    # With its name server stopped it cannot get past the withdrawal: kill it there.
+    # With the name server stopped, it cannot complete the withdrawal: it is killed there.
     registry.knot.stop()
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: _step(registry) == "withdraw", "the rollover to wait for the DNS", timeout=30)
@@ -121,7 +121,7 @@ def test_an_interrupted_rollover_goes_on_where_it_was(fresh_registry: Registry, 
     fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
     for name, key in names.items():
         assert registry.enroll(fresh[name], key.csr(name)).status == 200
-    # One rollover, not two: then it would be the third.
+    # One rollover, not two: a second one would have made CA 3.
     subjects = {ca.subject.rfc4514_string() for ca in registry.curl("/.well-known/est/cacerts").certificates()}
     assert "CN=Device CA 2 of home.example" in subjects
 
@@ -137,7 +137,7 @@ def test_a_set_of_keys_that_was_half_made_is_completed(tmp_path: Path) -> None:
         return done.stdout.split()[-1]
 
     old = {generate("yes", "no"), generate("no", "yes")}
-    # Interrupted here: one of two.
+    # Interrupted after one key of two.
     half = generate("yes", "no")
     for _again in range(2):
         signer.generate_keys("home.example", old)
@@ -147,7 +147,7 @@ def test_a_set_of_keys_that_was_half_made_is_completed(tmp_path: Path) -> None:
     listed = subprocess.run([*command[:4], "list"], capture_output=True, check=True, text=True).stdout
     roles = {line.split()[0]: line.split()[2] for line in listed.splitlines()}
     assert sorted(roles[key] for key in made) == ["KSK", "ZSK"]
-    # A zone with one key for both roles gets one again.
+    # A zone with one key for both roles gets such a key again.
     signer.remove_keys("home.example", list(roles))
     combined = generate("yes", "yes")
     signer.generate_keys("home.example", {combined})
@@ -161,8 +161,8 @@ def test_an_enrollment_under_way_cannot_slip_through(tmp_path: Path) -> None:
     with PostgreSQL() as postgresql:
         database = Database(postgresql.url)
         migrate.upgrade(database)
-        store = KeyStore(settings)
-        provision.initialize(database, store, settings, now)
+        store = CaKeyStore(settings)
+        initialization.initialize(database, store, settings, now)
         with database.write() as session:
             device = devices.create(session, who, DeviceCreate(label="a", type="t"), "home.example", now)
             _row, secret = devices.issue_token(session, who, device, now, 1)

@@ -1,4 +1,4 @@
-"""A registry without its processes: database, keys and settings in a temporary folder."""
+"""A registry without daemons: database, keys and settings in a temporary directory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from iot_registry.config import RegistrySection, Settings
-from iot_registry.service import provision
+from iot_registry.local.config import RegistrySection, Settings
+from iot_registry.service import initialization
 from iot_registry.service.access import Principal, local_principal
-from iot_registry.service.authorities import KeyStore
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.enrollment import Enrollment
 from iot_registry.store import migrate
 from iot_registry.store.database import Database
@@ -32,7 +32,7 @@ class Bench:
 
     settings: Settings
     database: Database
-    store: KeyStore
+    store: CaKeyStore
     enrollment: Enrollment
 
 
@@ -41,8 +41,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     settings = Settings(registry=RegistrySection(state_dir=tmp_path))
     database = Database(settings.database_url)
     migrate.upgrade(database)
-    store = KeyStore(settings)
-    provision.initialize(database, store, settings, NOW)
+    store = CaKeyStore(settings)
+    initialization.initialize(database, store, settings, NOW)
     yield Bench(settings, database, store, Enrollment(settings, store))
     database.close()
 

@@ -1,4 +1,4 @@
-"""Searching, the audit log of every change, and keys under passphrases, on a real database without processes."""
+"""Searching, the audit log of every change, and encrypted keys, on a real database without daemons."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from iot_registry.config import CaSection, RegistrySection, Settings
-from iot_registry.errors import ConfigurationError, Reason
-from iot_registry.service import access, authorities, devices, domains, invalidation, provision, status, succession
-from iot_registry.service import keys as key_service
+from iot_registry.core.errors import ConfigurationError, Reason
+from iot_registry.local.config import CaSection, RegistrySection, Settings
+from iot_registry.service import (
+    api_keys,
+    audit,
+    authorities,
+    devices,
+    domains,
+    initialization,
+    invalidation,
+    succession,
+)
+from iot_registry.service import api_keys as key_service
 from iot_registry.service.access import Principal, Scope
-from iot_registry.service.authorities import KeyStore
+from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.registration import Registration
 from iot_registry.service.schemas import DeviceCreate, DomainCreate, KeyCreate, Rehome
 from iot_registry.store import migrate
@@ -23,18 +32,21 @@ from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import deliver, enroll, refused, registered
 
 
-def everything(bench: Bench, who: Principal = WHO, **criteria: str) -> list[str]:
-    """All names that a search finds, three a page."""
-    found: list[str] = []
+def pages(bench: Bench, who: Principal = WHO, **criteria: str) -> list[list[str]]:
+    """The names that a search finds, in pages of three."""
+    found: list[list[str]] = []
     after: str | None = None
     while True:
         with bench.database.read() as session:
             page, after = devices.search(session, who, after=after, limit=3, **criteria)
-        assert len(page) <= 3
-        found += [view.name for view in page]
+        found.append([view.name for view in page])
         if after is None:
             return found
-        assert len(page) == 3
+
+
+def everything(bench: Bench, who: Principal = WHO, **criteria: str) -> list[str]:
+    """All names that a search finds."""
+    return [name for page in pages(bench, who, **criteria) for name in page]
 
 
 def test_a_search_finds_each_device_once_in_order(bench: Bench) -> None:
@@ -48,18 +60,19 @@ def test_a_search_finds_each_device_once_in_order(bench: Bench) -> None:
     everyone = everything(bench)
     assert everyone == sorted(everyone)
     assert len(everyone) == len(set(everyone)) == 8
+    assert [len(page) for page in pages(bench)] == [3, 3, 2]
     assert everything(bench, type_="lock", domain="home.example") == [
         f"d{number}.lock._device.home.example" for number in (1, 3, 5)
     ]
     assert everything(bench, status="revoked") == ["d3.lock._device.home.example"]
     assert everything(bench, text="D5.LOCK") == ["d5.lock._device.home.example"]
-    # Not patterns: what the database would take for wildcards is text.
+    # Wildcards of SQL are plain text in a search.
     assert everything(bench, text="%") == []
     assert everything(bench, text="d_.lock") == []
     assert everything(bench, text="._device.b.") == ["d1.lock._device.b.example"]
     with bench.database.read() as session:
         domain = session.scalars(select(Domain).where(Domain.name == "b.example")).one()
-        exported = list(devices.export(session, WHO, None, NOW))
+        exported = list(devices.export_all(session, WHO, None, NOW))
     confined = Principal("key:x", frozenset({Scope.DEVICE_READ}), domain.id)
     assert everything(bench, confined) == ["d1.lock._device.b.example"]
     with refused(Reason.NOT_FOUND):
@@ -78,16 +91,16 @@ def test_every_change_is_in_the_audit_log_with_who_and_when(bench: Bench) -> Non
         registration.new_token(session, who, name, later)
         devices.revoke(session, who, name, "lost", later)
         devices.restore(session, who, name, later)
-        # Neither changes anything, so neither is noted.
+        # Changes nothing, and is not recorded.
         devices.restore(session, who, name, later)
         registration.rehome(session, who, name, Rehome(domain="b.example"), later)
         created = key_service.create(session, who, KeyCreate(label="k", scopes=[Scope.FEED_READ]), later)
-        access.revoke_key(session, who, created.key.id, later)
-        access.revoke_key(session, who, created.key.id, later)
+        api_keys.revoke_key(session, who, created.key.id, later)
+        api_keys.revoke_key(session, who, created.key.id, later)
         succession.renew(session, who, bench.store, bench.settings, "b.example", later, force=True)
     invalidation.begin(bench.database, bench.store, bench.settings, who, "home.example", None, later)
     with bench.database.read() as session:
-        entries, _following = status.audit_log(session, who)
+        entries, _following = audit.page(session, who)
     mine = [entry for entry in entries if entry.actor == who.actor]
     assert [(entry.action, entry.target) for entry in mine] == [
         ("domain.add", "b.example"),
@@ -114,7 +127,7 @@ def test_what_is_refused_is_not_in_the_audit_log(bench: Bench) -> None:
     name, secret = registered(bench)
     deliver(bench, enroll(bench, name, secret, csr(name)))
     with bench.database.read() as session:
-        before, _following = status.audit_log(session, WHO)
+        before, _following = audit.page(session, WHO)
     with refused(Reason.CONFLICT), bench.database.write() as session:
         devices.create(session, WHO, DeviceCreate(label="a", type="t"), "home.example", NOW)
     with refused(Reason.UNAUTHENTICATED):
@@ -122,7 +135,7 @@ def test_what_is_refused_is_not_in_the_audit_log(bench: Bench) -> None:
     with refused(Reason.NOT_FOUND), bench.database.write() as session:
         devices.rehome(session, WHO, name, "c.example", False, NOW)
     with bench.database.read() as session:
-        assert status.audit_log(session, WHO)[0] == before
+        assert audit.page(session, WHO)[0] == before
 
 
 def test_the_cas_keys_stand_under_their_passphrases(tmp_path: Path) -> None:
@@ -138,23 +151,23 @@ def test_the_cas_keys_stand_under_their_passphrases(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     database = Database(mine.database_url)
     migrate.upgrade(database)
-    provision.initialize(database, KeyStore(mine), mine, NOW)
+    initialization.initialize(database, CaKeyStore(mine), mine, NOW)
     with database.read() as session:
         found = {row.kind: row for row in authorities.live_client_authorities(session)}
     for row in found.values():
-        path = KeyStore(mine).path(row.aki)
+        path = CaKeyStore(mine).path(row.aki)
         assert b"ENCRYPTED" in path.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
-        KeyStore(mine).load(row)
+        CaKeyStore(mine).load(row)
     others = [
-        (AuthorityKind.ISSUING, settings(root_passphrase_file=root), "none is configured"),
-        (AuthorityKind.ROOT, settings(passphrase_file=issuing), "none is configured"),
+        (AuthorityKind.ISSUING, settings(root_passphrase_file=root), "no passphrase is configured"),
+        (AuthorityKind.ROOT, settings(passphrase_file=issuing), "no passphrase is configured"),
         (AuthorityKind.ISSUING, settings(passphrase_file=wrong, root_passphrase_file=root), "passphrase is wrong"),
         (AuthorityKind.ROOT, settings(passphrase_file=issuing, root_passphrase_file=issuing), "passphrase is wrong"),
     ]
     for kind, other, message in others:
         with pytest.raises(ConfigurationError, match=message):
-            KeyStore(other).load(found[kind])
+            CaKeyStore(other).load(found[kind])
     with pytest.raises(ConfigurationError, match="cannot read the passphrase"):
-        KeyStore(settings(passphrase_file=tmp_path / "none"))
+        CaKeyStore(settings(passphrase_file=tmp_path / "none"))
     database.close()

@@ -1,4 +1,4 @@
-"""The audit log grows at its end and changes nowhere, by whatever statement; older databases are brought to that."""
+"""The audit log is append-only against every statement, also in a migrated database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ATTACKS = [
     "INSERT OR IGNORE INTO audit " + WHOLE % 2,
     "INSERT OR REPLACE INTO audit (rowid, time, actor, action, target, detail) SELECT 2, time, 'x', action, target, "
     "detail FROM audit WHERE id = 2",
-    # Lines that claim to be from before, or that leave room for some.
+    # Ids before the first line, or that leave a gap.
     "INSERT INTO audit " + WHOLE % 0,
     "INSERT INTO audit " + WHOLE % -1,
     "INSERT INTO audit " + WHOLE % -5,
@@ -49,7 +49,7 @@ def add(connection: Connection) -> None:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Database:
-    """A database of the first schema, with three lines."""
+    """A database with the first schema and three lines."""
     database = Database(f"sqlite:///{tmp_path / 'old.db'}")
     with database.engine.connect() as connection:
         command.upgrade(migrate._config(connection), "0001")
@@ -81,7 +81,7 @@ def test_no_statement_changes_it(old: Database, attack: str, setting: str) -> No
 
 
 def test_the_first_schema_did_not_hold(old: Database) -> None:
-    """What this is for; the test above would pass on any database otherwise."""
+    """Without the migration, the test above would fail."""
     with old.engine.connect() as connection:
         connection.execute(text("REPLACE INTO audit " + WHOLE % 2))
         connection.commit()

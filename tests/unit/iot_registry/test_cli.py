@@ -1,4 +1,4 @@
-"""What the command line promises: exit codes, refusals in one line, JSON, nothing overwritten."""
+"""The command line: exit codes, refusals in one line, JSON output, files that are not overwritten."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_init_twice_changes_nothing(state: Path) -> None:
     assert first["root_ca"] == second["root_ca"]
     assert state.stat().st_mode & 0o777 == 0o700
     assert [d["name"] for d in json.loads(run(state, "domain", "list", "--json").stdout)["domains"]] == ["a.example"]
-    # Where no domain is named, the first one is meant.
+    # Without a domain, the first one is used.
     created = json.loads(run(state, "device", "add", "x", "--type", "t", "--json").stdout)
     assert created["device"]["name"] == "x.t._device.a.example"
 
@@ -116,7 +116,7 @@ def test_an_import_reports_each_line_and_goes_on(state: Path, tmp_path: Path) ->
     result = run(state, "device", "import", str(source), "--output", str(output))
     assert result.exit_code == 1
     assert "2 registered, 4 refused" in result.stderr
-    # Bundles are as good as their tokens.
+    # The file holds tokens.
     assert output.stat().st_mode & 0o777 == 0o600
     assert "iotreg1." in output.read_text()
     lines = [json.loads(line) for line in output.read_text().splitlines()]
@@ -128,7 +128,7 @@ def test_an_import_reports_each_line_and_goes_on(state: Path, tmp_path: Path) ->
         "d.t._device.home.example",
         "conflict",
     ]
-    # Run again, nothing is registered twice.
+    # A repetition registers nothing twice.
     again = run(state, "device", "import", str(source), "--output", str(output))
     assert "0 registered, 6 refused" in again.stderr
     exported = [json.loads(line) for line in run(state, "device", "export").stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""Who gets a place and who gives one up, and how often the log hears of it."""
+"""Admission of connections, which of them is ended for another, and how often drops are logged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_registry.errors import Drop
-from iot_registry.web.connections import Connection, Table
-from iot_registry.web.reports import Reports
+from iot_registry.core.drop_reasons import DropReason
+from iot_registry.https.connection_table import ClientConnection, ConnectionTable
+from iot_registry.https.drop_log import DropLog
+from tests.harness.process import wait_for
 
 
 def never() -> None:
@@ -26,16 +27,16 @@ def nothing() -> None:
     pass
 
 
-def admitted(table: Table, address: str) -> Connection:
+def admitted(table: ConnectionTable, address: str) -> ClientConnection:
     found = table.admit(address, nothing)
-    assert isinstance(found, Connection)
+    assert isinstance(found, ClientConnection)
     return found
 
 
 def test_an_address_has_its_bound_and_gets_its_places_back() -> None:
-    table = Table(total=10, per_address=2)
+    table = ConnectionTable(total=10, per_address=2)
     first, _second = admitted(table, "192.0.2.1"), admitted(table, "192.0.2.1")
-    assert table.admit("192.0.2.1", nothing) is Drop.ADDRESS_FULL
+    assert table.admit("192.0.2.1", nothing) is DropReason.ADDRESS_FULL
     admitted(table, "192.0.2.2")
     assert table.remove(first)
     assert not table.remove(first)
@@ -53,41 +54,41 @@ def test_an_address_has_its_bound_and_gets_its_places_back() -> None:
     ],
 )
 def test_who_is_one_client(one: str, other: str, same: bool) -> None:
-    table = Table(total=10, per_address=1)
+    table = ConnectionTable(total=10, per_address=1)
     assert (table.key(one) == table.key(other)) is same
 
 
 def test_behind_a_shared_address_everyone_is_a_client_of_his_own() -> None:
-    table = Table(total=5, per_address=1, shared=[ipaddress.ip_network("192.0.2.0/28")])
+    table = ConnectionTable(total=5, per_address=1, shared=[ipaddress.ip_network("192.0.2.0/28")])
     for _ in range(5):
         admitted(table, "192.0.2.7")
-    # Each of them holds one place: the longest idle one gives way, no more than to anyone else.
+    # Each of them counts as a client with one connection: the longest idle one is ended.
     admitted(table, "198.51.100.1")
-    assert table.admit("198.51.100.1", nothing) is Drop.ADDRESS_FULL
+    assert table.admit("198.51.100.1", nothing) is DropReason.ADDRESS_FULL
     assert len(table) == 5
 
 
 def test_whoever_holds_the_most_gives_way_oldest_first() -> None:
-    table = Table(total=4, per_address=4)
+    table = ConnectionTable(total=4, per_address=4)
     ended: list[int] = []
     for number in range(3):
         table.admit("192.0.2.66", lambda number=number: ended.append(number))  # type: ignore[misc]
     admitted(table, "192.0.2.1")
     admitted(table, "192.0.2.2")
     assert ended == [0]
-    # Now 66 holds two, and the newcomer none: one more gives way. Then everyone has one, and 66 gets no second.
+    # Address 66 holds two and the new client none: another one is ended. Then each has one, and 66 gets no second.
     admitted(table, "192.0.2.3")
     assert ended == [0, 1]
-    assert table.admit("192.0.2.66", nothing) is Drop.ALL_FULL
+    assert table.admit("192.0.2.66", nothing) is DropReason.ALL_FULL
 
 
 def test_what_is_being_served_does_not_give_way() -> None:
-    table = Table(total=3, per_address=3)
+    table = ConnectionTable(total=3, per_address=3)
     for _ in range(3):
         served = table.admit("192.0.2.66", never)
-        assert isinstance(served, Connection)
+        assert isinstance(served, ClientConnection)
         table.busy(served)
-    assert table.admit("192.0.2.1", nothing) is Drop.ALL_FULL
+    assert table.admit("192.0.2.1", nothing) is DropReason.ALL_FULL
     table.idle(served)
     served.end = nothing
     admitted(table, "192.0.2.1")
@@ -95,17 +96,17 @@ def test_what_is_being_served_does_not_give_way() -> None:
 
 @given(st.integers(1, 2**32), st.integers(2, 12), st.integers(1, 6))
 def test_no_order_of_events_breaks_the_bounds(seed: int, total: int, per_address: int) -> None:
-    """Arrivals, ends and requests in any order: the bounds hold, and an end is told to exactly those that gave way."""
+    """Connections, ends and requests in any order: the bounds hold, and each connection is ended at most once."""
     choose = random.Random(seed)
-    table = Table(total, per_address)
-    present: list[Connection] = []
-    ended: list[Connection] = []
+    table = ConnectionTable(total, per_address)
+    present: list[ClientConnection] = []
+    ended: list[ClientConnection] = []
     for _ in range(200):
         action = choose.random()
         if action < 0.5 or not present:
-            holder: list[Connection] = []
+            holder: list[ClientConnection] = []
             found = table.admit(f"192.0.2.{choose.randint(1, 5)}", lambda holder=holder: ended.append(holder[0]))  # type: ignore[misc]
-            if isinstance(found, Connection):
+            if isinstance(found, ClientConnection):
                 holder.append(found)
                 present.append(found)
             present = [connection for connection in present if connection not in ended]
@@ -122,12 +123,12 @@ def test_a_kind_has_one_line_an_interval(capsys: pytest.CaptureFixture[str]) -> 
     structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory())
 
     async def flood() -> None:
-        reports = Reports(interval=0.2)
+        drop_log = DropLog(interval=0.2)
         for number in range(1000):
-            reports.note(Drop.ADDRESS_FULL, f"192.0.2.{number % 250}")
-        reports.note(Drop.MALFORMED, "192.0.2.1")
-        await asyncio.sleep(0.5)
-        reports.note(Drop.ADDRESS_FULL, "192.0.2.9")
+            drop_log.note(DropReason.ADDRESS_FULL, f"192.0.2.{number % 250}")
+        drop_log.note(DropReason.MALFORMED, "192.0.2.1")
+        await asyncio.to_thread(wait_for, lambda: not drop_log._more, "an interval without another drop to end")
+        drop_log.note(DropReason.ADDRESS_FULL, "192.0.2.9")
 
     try:
         asyncio.run(flood())

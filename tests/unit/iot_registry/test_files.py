@@ -1,4 +1,4 @@
-"""Key files, TSIG files and the configuration: what is accepted, and how the rest is refused."""
+"""Key files, TSIG files and the configuration: what is accepted, and how other input is refused."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from iot_registry import config
-from iot_registry.errors import ConfigurationError
-from iot_registry.pki import keys
-from iot_registry.publication import tsig
+from iot_registry.core.errors import ConfigurationError
+from iot_registry.local import config, private_files, private_keys, tsig_keys
 
 SECRET = base64.b64encode(bytes(range(32))).decode()
 
 
 def test_a_key_is_for_its_owner_only_and_needs_its_passphrase(tmp_path: Path) -> None:
-    path, key = tmp_path / "ca" / "a.key", keys.generate()
-    keys.save(path, key, b"open sesame")
+    path, key = tmp_path / "ca" / "a.key", private_keys.generate()
+    private_keys.save(path, key, b"open sesame")
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert keys.load(path, b"open sesame").public_key() == key.public_key()
-    with pytest.raises(ConfigurationError, match="has a passphrase, and none is configured"):
-        keys.load(path)
+    assert private_keys.load(path, b"open sesame").public_key() == key.public_key()
+    with pytest.raises(ConfigurationError, match="the key is encrypted, and no passphrase is configured"):
+        private_keys.load(path)
     with pytest.raises(ConfigurationError, match="passphrase is wrong"):
-        keys.load(path, b"open")
+        private_keys.load(path, b"open")
     path.chmod(0o640)
     with pytest.raises(ConfigurationError, match="mode is 0640, expected 0600"):
-        keys.load(path, b"open sesame")
+        private_keys.load(path, b"open sesame")
     path.unlink()
     with pytest.raises(ConfigurationError, match="kept offline"):
-        keys.load(path)
+        private_keys.load(path)
 
 
 def test_only_p_256_keys_are_ca_keys(tmp_path: Path) -> None:
@@ -39,12 +37,12 @@ def test_only_p_256_keys_are_ca_keys(tmp_path: Path) -> None:
     other = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    keys.write_private(path, other)
+    private_files.write_private(path, other)
     with pytest.raises(ConfigurationError, match="expected P-256"):
-        keys.load(path)
-    keys.write_private(path, b"nonsense")
+        private_keys.load(path)
+    private_files.write_private(path, b"nonsense")
     with pytest.raises(ConfigurationError, match="not a PKCS #8 key"):
-        keys.load(path)
+        private_keys.load(path)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +56,8 @@ def test_only_p_256_keys_are_ca_keys(tmp_path: Path) -> None:
 )
 def test_a_tsig_key_is_read_in_every_usual_form(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tsig"
-    keys.write_private(path, text.encode())
-    key = tsig.load(path)
+    private_files.write_private(path, text.encode())
+    key = tsig_keys.load(path)
     assert (key.name, key.secret) == ("reg-key", bytes(range(32)))
     assert SECRET not in repr(key)
 
@@ -70,25 +68,25 @@ def test_a_tsig_key_is_read_in_every_usual_form(tmp_path: Path, text: str) -> No
         ("", "found no TSIG key"),
         (f"hmac-md5:reg-key:{SECRET}", "found algorithm hmac-md5, expected hmac-sha256"),
         (f'key "k" {{ algorithm hmac-sha1; secret "{SECRET}"; }};', "found algorithm hmac-sha1"),
-        ("hmac-sha256:reg-key:AAAA", "the secret has 3 bytes, at least 16"),
+        ("hmac-sha256:reg-key:AAAA", "found a secret of 3 octets, expected at least 16"),
         ("hmac-sha256:reg-key:AAAAA", "not base64"),
     ],
 )
 def test_a_bad_tsig_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "tsig"
-    keys.write_private(path, text.encode())
+    private_files.write_private(path, text.encode())
     with pytest.raises(ConfigurationError, match=message):
-        tsig.load(path)
+        tsig_keys.load(path)
 
 
 def test_a_tsig_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tsig"
-    made = tsig.load_or_create(path)
+    made = tsig_keys.load_or_create(path)
     assert (len(made.secret), path.stat().st_mode & 0o777) == (32, 0o600)
-    assert tsig.load_or_create(path) == made
+    assert tsig_keys.load_or_create(path) == made
     path.chmod(0o644)
     with pytest.raises(ConfigurationError, match="others can read it"):
-        tsig.load(path)
+        tsig_keys.load(path)
 
 
 def test_no_configuration_is_a_configuration() -> None:

@@ -1,19 +1,21 @@
-"""API keys: none makes another that does more or lasts longer, and each scope is enough for what it stands for."""
+"""API keys: none makes a key with more scopes or a later expiry; each scope allows what it stands for."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from iot_registry.cli import main
-from iot_registry.errors import Reason
-from iot_registry.service import access, devices, domains, provision
-from iot_registry.service import keys as key_service
+from iot_registry.core.errors import Reason
+from iot_registry.service import api_keys, devices, domain_setup, domains
+from iot_registry.service import api_keys as key_service
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.schemas import DomainCreate, KeyCreate
 from iot_registry.store.models import ApiKey, Certificate, CertificateStatus
@@ -24,15 +26,15 @@ DAY = dt.timedelta(days=1)
 
 
 def principal(bench: Bench, expires: dt.datetime | None, *scopes: Scope) -> Principal:
-    """Who presents a key with these scopes."""
+    """The principal of a new key with these scopes."""
     with bench.database.write() as session:
-        _row, secret = access.create_key(session, WHO, "k", frozenset(scopes), NOW, expires_at=expires)
+        _row, secret = api_keys.issue_key(session, WHO, "k", frozenset(scopes), NOW, expires_at=expires)
     with bench.database.read() as session:
-        return access.authenticate(session, secret, NOW)
+        return api_keys.authenticate(session, secret, NOW)
 
 
 def heir(bench: Bench, who: Principal, expires: dt.datetime | None) -> dt.datetime | None:
-    """When the key ends that `who` makes."""
+    """When a key expires that `who` makes."""
     with bench.database.write() as session:
         wanted = KeyCreate(label="heir", scopes=[Scope.FEED_READ], expires_at=expires)
         return key_service.create(session, who, wanted, NOW).key.expires_at
@@ -43,12 +45,12 @@ def test_a_key_that_ends_makes_none_that_outlives_it(bench: Bench, scopes: tuple
     who = principal(bench, NOW + DAY, *scopes)
     assert heir(bench, who, NOW + DAY) == NOW + DAY
     assert heir(bench, who, NOW + DAY / 2) == NOW + DAY / 2
-    # Nothing said means its own end, not for ever.
+    # Without an expiry, the new key gets that of its maker.
     assert heir(bench, who, None) == NOW + DAY
     for later in (NOW + DAY + dt.timedelta(seconds=1), NOW + 3650 * DAY):
         with refused(Reason.FORBIDDEN):
             heir(bench, who, later)
-    # An end in another time zone is the same end.
+    # The same expiry in another time zone.
     elsewhere = dt.timezone(dt.timedelta(hours=-12))
     assert heir(bench, who, (NOW + DAY).astimezone(elsewhere)) == NOW + DAY
     with refused(Reason.FORBIDDEN):
@@ -63,14 +65,14 @@ def test_a_key_without_an_end_makes_any(bench: Bench) -> None:
 
 def test_nor_by_way_of_a_new_domain_or_of_several_keys(bench: Bench) -> None:
     who = principal(bench, NOW + DAY, Scope.DOMAIN_WRITE)
-    created = provision.add_domain(
+    created = domain_setup.set_up_domain(
         bench.database, bench.store, bench.settings, None, who, DomainCreate(name="b.example"), NOW
     )
     with bench.database.read() as session:
-        administrator = access.authenticate(session, created.admin_key, NOW)
+        administrator = api_keys.authenticate(session, created.admin_key, NOW)
         assert administrator.expires_at == NOW + DAY
     with refused(Reason.UNAUTHENTICATED), bench.database.read() as session:
-        access.authenticate(session, created.admin_key, NOW + DAY)
+        api_keys.authenticate(session, created.admin_key, NOW + DAY)
     with refused(Reason.FORBIDDEN):
         heir(bench, administrator, NOW + 2 * DAY)
     assert heir(bench, administrator, None) == NOW + DAY
@@ -78,18 +80,18 @@ def test_nor_by_way_of_a_new_domain_or_of_several_keys(bench: Bench) -> None:
 
 def test_domain_write_alone_adds_a_domain_and_nothing_else(bench: Bench) -> None:
     who = principal(bench, None, Scope.DOMAIN_WRITE)
-    created = provision.add_domain(
+    created = domain_setup.set_up_domain(
         bench.database, bench.store, bench.settings, None, who, DomainCreate(name="b.example"), NOW
     )
     with bench.database.read() as session:
-        administrator = access.authenticate(session, created.admin_key, NOW)
+        administrator = api_keys.authenticate(session, created.admin_key, NOW)
         domain = domains.find_domain(session, WHO, "b.example")
-    assert (administrator.scopes, administrator.domain_id) == (provision.DOMAIN_ADMIN, domain.id)
+    assert (administrator.scopes, administrator.domain_id) == (domain_setup.DOMAIN_ADMIN_SCOPES, domain.id)
     with refused(Reason.FORBIDDEN):
         heir(bench, who, None)
-    # What its administrator may do ends at the domain.
+    # The administrator's scopes are confined to the domain.
     with refused(Reason.FORBIDDEN):
-        provision.add_domain(
+        domain_setup.set_up_domain(
             bench.database, bench.store, bench.settings, None, administrator, DomainCreate(name="c.example"), NOW
         )
     with bench.database.read() as session:
@@ -100,7 +102,7 @@ def test_domain_write_alone_adds_a_domain_and_nothing_else(bench: Bench) -> None
 def test_without_domain_write_no_domain(bench: Bench) -> None:
     others = frozenset(Scope) - {Scope.ADMIN, Scope.DOMAIN_WRITE}
     with refused(Reason.FORBIDDEN):
-        provision.add_domain(
+        domain_setup.set_up_domain(
             bench.database,
             bench.store,
             bench.settings,
@@ -126,7 +128,7 @@ def test_which_credentials_are_open(bench: Bench) -> None:
     assert not is_open(bench, name, secret, NOW + dt.timedelta(hours=1))
     with refused(Reason.NOT_FOUND), bench.database.read() as session:
         bench.enrollment.is_open(session, "none.example", name, secret, NOW)
-    # A spent token still fetches what it was spent for: that is decided by the key in the request.
+    # A spent token is still open: the key in the request decides whether it gets the certificate.
     deliver(bench, enroll(bench, name, secret, csr(name)))
     assert is_open(bench, name, secret, NOW + dt.timedelta(days=2))
     with bench.database.write() as session:
@@ -135,7 +137,7 @@ def test_which_credentials_are_open(bench: Bench) -> None:
 
 
 def test_the_export_is_what_is_shown_of_each_device(bench: Bench) -> None:
-    """Statements for a page of devices at once, and one device alone: the same answers, in pages of any size."""
+    """A page of devices, and each device alone, give the same answers."""
     for label in ("a", "b", "c"):
         name, secret = registered(bench, label)
         if label != "c":
@@ -147,10 +149,54 @@ def test_the_export_is_what_is_shown_of_each_device(bench: Bench) -> None:
         assert following is None
         alone = [devices.detail(session, WHO, view.name, NOW) for view in page]
         assert page == alone
-        assert list(devices.export(session, WHO, None, NOW)) == [view.model_dump(mode="json") for view in alone]
+        assert list(devices.export_all(session, WHO, None, NOW)) == [view.model_dump(mode="json") for view in alone]
     assert [len(view.certificates) for view in page] == [1, 1, 0]
     assert page[2].token_expires_at == NOW + dt.timedelta(hours=1)
     assert page[0].token_expires_at is None
+
+
+@contextmanager
+def counted_statements(bench: Bench) -> Iterator[list[str]]:
+    """The SQL statements that are executed within the block."""
+    statements: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("SELECT"):
+            statements.append(statement)
+
+    event.listen(bench.database.engine, "before_cursor_execute", count)
+    try:
+        yield statements
+    finally:
+        event.remove(bench.database.engine, "before_cursor_execute", count)
+
+
+def exported(bench: Bench) -> tuple[int, int]:
+    """How many devices an export has, and how many statements it takes."""
+    with counted_statements(bench) as statements, bench.database.read() as session:
+        devices_of_page, following = devices.export_page(session, WHO, None, None, NOW)
+    if following is not None:
+        raise ValueError("the export has more than one page")
+    return len(devices_of_page), len(statements)
+
+
+def test_an_export_takes_the_same_number_of_statements_for_any_number_of_devices(bench: Bench) -> None:
+    name, secret = registered(bench)
+    deliver(bench, enroll(bench, name, secret, csr(name)))
+    few = exported(bench)
+    # More of everything that a device refers to: domains, certificates, tokens, former names, pending changes.
+    with bench.database.write() as session:
+        for number in range(5):
+            domains.create(session, WHO, bench.store, bench.settings, DomainCreate(name=f"d{number}.example"), NOW)
+    for number in range(20):
+        other, secret = registered(bench, f"n{number}")
+        if number % 2:
+            deliver(bench, enroll(bench, other, secret, csr(other)))
+        with bench.database.write() as session:
+            devices.rehome(session, WHO, other, f"d{number % 5}.example", False, NOW)
+    many = exported(bench)
+    assert (few[0], many[0]) == (1, 41)
+    assert many[1] == few[1] > 0
 
 
 def test_only_the_newest_certificates_are_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +250,6 @@ def test_secrets_go_to_files_of_their_own(tmp_path: Path) -> None:
     assert (tmp_path / "key").read_text() == before
     assert run(*made["key"], "--out", str(tmp_path / "none" / "key"))[0] == 2
     assert run(*made["key"], "--out", str(tmp_path / "both"), "--json")[0] == 2
-    # None of those that could not be kept was made.
+    # No key was made whose secret could not be written.
     listed = json.loads(run("key", "list", "--json")[1])["keys"]
     assert [key["label"] for key in listed] == ["k", "admin of b.example"]

@@ -1,4 +1,4 @@
-"""What the DNS must say, and how the outbox gets it there."""
+"""Which records the DNS must serve, and how the outbox publishes them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from iot_registry.config import Endpoint
-from iot_registry.feed import ChangeType
-from iot_registry.pki.request import VettedRequest, vet
+from iot_registry.core.certificate_requests import VettedRequest, vet
+from iot_registry.core.tlsa import CertificateData, Profile, rdata, rrset
+from iot_registry.local.config import Endpoint
+from iot_registry.local.tsig_keys import TsigKey
 from iot_registry.publication import outbox
 from iot_registry.publication.dns_client import DnsClient
-from iot_registry.publication.outbox import Job
-from iot_registry.publication.profile import Credential, Profile, rdata, rrset
-from iot_registry.publication.publisher import MAX_UPDATE_BYTES, _parts
-from iot_registry.publication.reconcile import compare, reconcile
-from iot_registry.publication.tsig import TsigKey
+from iot_registry.publication.outbox import RRsetUpdate
+from iot_registry.publication.publisher import MAX_UPDATE_OCTETS, split_to_messages
+from iot_registry.publication.reconciliation import compare, reconcile
 from iot_registry.service import devices
 from iot_registry.service.schemas import DeviceCreate
-from iot_registry.signer import knot_text
+from iot_registry.signer import config_files
+from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.models import Certificate, CertificateStatus, Change, Device, OutboxEntry
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 
-CREDENTIAL = Credential(b"certificate", b"key", b"authority key")
+CREDENTIAL = CertificateData(b"certificate", b"key", b"authority key")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_records_by_profile(profile: Profile, association: str) -> None:
 
 
 def test_two_certificates_of_one_key_make_one_record() -> None:
-    other = Credential(b"renewed", b"key", b"authority key")
+    other = CertificateData(b"renewed", b"key", b"authority key")
     assert len(rrset(Profile.SPKI, [CREDENTIAL, other])) == 1
     assert len(rrset(Profile.CERTIFICATE, [CREDENTIAL, other])) == 2
     assert rrset(Profile.SPKI, []) == frozenset()
@@ -54,7 +54,7 @@ def test_two_certificates_of_one_key_make_one_record() -> None:
 @given(st.integers(0, 10_000))
 def test_backoff_grows_and_is_bounded(attempts: int) -> None:
     seconds = outbox.backoff(attempts)
-    assert 0.2 <= seconds <= outbox.BACKOFF_MAX * 1.2
+    assert 0.2 <= seconds <= outbox.MAX_BACKOFF_SECONDS * 1.2
 
 
 def test_reconciliation_judges_only_names_below_device() -> None:
@@ -76,7 +76,7 @@ def test_reconciliation_judges_only_names_below_device() -> None:
 
 
 class ZoneAt(DnsClient):
-    """A zone as it was transferred, while something else happens in the registry."""
+    """A zone as it was transferred, while `meanwhile` happens in the registry."""
 
     def __init__(self, served: dict[str, frozenset[str]], meanwhile: Callable[[], None]) -> None:
         super().__init__(Endpoint("127.0.0.1", 53), TsigKey("k", bytes(32)), 1)
@@ -89,35 +89,35 @@ class ZoneAt(DnsClient):
 
 @pytest.mark.parametrize("moment", ["before", "during", "never"])
 def test_what_is_published_during_a_transfer_is_not_found_missing(bench: Bench, moment: str) -> None:
-    """A zone as it was before the update does not show that the update was lost."""
+    """A transfer from before the update does not prove that the update was lost."""
     device(bench, "a")
 
     def publish() -> None:
         with bench.database.write() as session:
-            outbox.settle(session, outbox.take(session, NOW), NOW)
+            outbox.confirm(session, outbox.due_updates(session, NOW), NOW)
 
     if moment == "before":
         publish()
     assert reconcile(bench.database, ZoneAt({}, publish if moment == "during" else lambda: None), NOW)
-    # Lost for good: queued again. Published meanwhile: nothing to do. Still on its way: it is queued already.
+    # Lost: queued again. Published meanwhile: nothing to do. Still pending: it is queued already.
     assert len(take(bench)) == {"before": 1, "during": 0, "never": 1}[moment]
     with bench.database.read() as session:
         assert session.scalar(select(func.count()).select_from(OutboxEntry)) == len(take(bench))
 
 
-def job(number: int, records: frozenset[str]) -> Job:
+def job(number: int, records: frozenset[str]) -> RRsetUpdate:
     name = f"{'d' * 40}{number}.camera._device.home.example"
-    return Job(number, 1, name, "home.example", 60, records, ChangeType.DEVICE_ADDED, (number,), (), NOW)
+    return RRsetUpdate(number, 1, name, "home.example", 60, records, ChangeType.DEVICE_ADDED, (number,), (), NOW)
 
 
 @given(st.lists(st.integers(0, 3000), max_size=200))
 def test_updates_are_cut_to_fit_a_message_and_nothing_is_left_out(sizes: list[int]) -> None:
     jobs = [job(number, frozenset({"4 0 0 " + "ab" * size})) for number, size in enumerate(sizes)]
-    parts = list(_parts(jobs))
+    parts = list(split_to_messages(jobs))
     assert [entry for part in parts for entry in part] == jobs
     for part in parts:
         wire = sum(len(entry.name) + 12 + sum(len(r) // 2 + 20 for r in entry.desired) for entry in part)
-        assert wire <= MAX_UPDATE_BYTES or len(part) == 1
+        assert wire <= MAX_UPDATE_OCTETS or len(part) == 1
 
 
 def device(bench: Bench, label: str) -> str:
@@ -132,9 +132,9 @@ def _vetted(name: str) -> VettedRequest:
     return vet(csr(name), name)
 
 
-def take(bench: Bench, at: dt.datetime = NOW) -> list[Job]:
+def take(bench: Bench, at: dt.datetime = NOW) -> list[RRsetUpdate]:
     with bench.database.read() as session:
-        return outbox.take(session, at)
+        return outbox.due_updates(session, at)
 
 
 def test_an_entry_publishes_the_present_not_the_past(bench: Bench) -> None:
@@ -145,13 +145,13 @@ def test_an_entry_publishes_the_present_not_the_past(bench: Bench) -> None:
         devices.revoke(session, WHO, name, "", NOW)
     (second,) = take(bench)
     assert (second.desired, second.event, len(second.entries)) == (frozenset(), ChangeType.DEVICE_REVOKED, 2)
-    # The update of before the revocation is confirmed late: the revocation stays in the outbox.
+    # The update from before the revocation is confirmed late: the revocation stays in the outbox.
     with bench.database.write() as session:
-        outbox.settle(session, [first], NOW)
+        outbox.confirm(session, [first], NOW)
     (third,) = take(bench)
     assert (third.desired, third.event) == (frozenset(), ChangeType.DEVICE_REVOKED)
     with bench.database.write() as session:
-        outbox.settle(session, [third], NOW)
+        outbox.confirm(session, [third], NOW)
     assert take(bench) == []
     with bench.database.read() as session:
         kinds = list(session.scalars(select(Change.type).where(Change.name == name).order_by(Change.seq)))
@@ -165,7 +165,7 @@ def test_a_failed_attempt_waits_and_keeps_its_error(bench: Bench) -> None:
     assert take(bench) == []
     assert len(take(bench, NOW + dt.timedelta(seconds=1))) == 1
     with bench.database.write() as session:
-        outbox.hurry(session, "home.example", NOW)
+        outbox.retry_now(session, "home.example", NOW)
     assert len(take(bench)) == 1
     with bench.database.read() as session:
         entry = session.scalars(select(OutboxEntry)).one()
@@ -185,9 +185,9 @@ def test_an_expired_certificate_has_no_record(bench: Bench) -> None:
 
 def test_the_knot_configuration_limits_the_key_to_tlsa_below_the_apex() -> None:
     key = TsigKey("k", bytes(32))
-    text = knot_text.knot_conf(Endpoint("::1", 53), key, Path("/f"), Path("/z"))
+    text = config_files.knot_conf(Endpoint("::1", 53), key, Path("/f"), Path("/z"))
     assert "listen: ::1@53" in text
     assert "update-type: [TLSA]" in text
     assert "update-owner-match: sub\n" in text
-    assert "AAAA ::1" in knot_text.zone_file("home.example", "::1")
-    assert "device" not in knot_text.zone_file("_device.home.example", "127.0.0.1").replace("_device", "")
+    assert "AAAA ::1" in config_files.zone_file("home.example", "::1")
+    assert "device" not in config_files.zone_file("_device.home.example", "127.0.0.1").replace("_device", "")

@@ -1,4 +1,4 @@
-"""What the command line makes of answers that no registry of this version gives; a TLS server on loopback does."""
+"""The client of the JSON API with answers of a newer registry, of other servers, and truncated ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from socket import create_server
 
 import pytest
 
-from iot_registry.cli.remote import RemoteAdministration, RemoteError
-from iot_registry.errors import Reason, Refused
+from iot_registry.cli.remote_administration import RemoteAdministration, RemoteError
+from iot_registry.core.errors import Reason, Refused
 from iot_registry.service.schemas import StatusView
 from tests.harness.pki import authority
 
@@ -35,7 +35,7 @@ def answer(status: int, body: bytes, kind: str = "application/json", *more: str)
 
 @contextmanager
 def server(folder: Path, reply: bytes) -> Iterator[tuple[RemoteAdministration, list[bytes]]]:
-    """Answers each request with `reply`; gives a client of it, and the requests that came."""
+    """A TLS server that answers every request with `reply`; yields a client of it, and the received requests."""
     ca = authority("CA")
     certificate, key = ca.issue("localhost", eku=None).save(folder, "server")
     (folder / "ca.pem").write_bytes(ca.pem)
@@ -89,13 +89,13 @@ def test_a_refusal_is_the_same_as_at_the_registry(tmp_path: Path) -> None:
     ("reply", "message"),
     [
         (answer(502, b"<h1>Bad gateway</h1>", "text/html"), r"found status 502 \(text/html\): is this an IoT registry"),
-        # The key must not follow anyone anywhere.
+        # The API key must not be sent to another host.
         (answer(302, b"", "text/html", "Location: https://elsewhere.example/"), "found status 302"),
         (answer(200, b"{"), "not an answer that this version understands"),
         (answer(200, b"[]"), "not an answer that this version understands"),
         (answer(200, b"{}"), "not an answer that this version understands"),
         (answer(500, b"{}", "application/problem+json"), "not an answer that this version understands"),
-        (answer(200, b"x" * 100)[:-50], "the answer breaks off"),
+        (answer(200, b"x" * 100)[:-50], "the answer is truncated"),
         (b"", "Remote end closed connection"),
         (b"SSH-2.0-x\r\n", "SSH-2.0-x"),
     ],
@@ -111,8 +111,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encod
 @pytest.mark.parametrize(
     ("chunks", "message"),
     [
-        (b'8\r\n{"a":1}\n\r\n', "breaks off"),
-        (b'8\r\n{"a":1}\n\r\n7\r\n{"a"', "breaks off"),
+        (b'8\r\n{"a":1}\n\r\n', "is truncated"),
+        (b'8\r\n{"a":1}\n\r\n7\r\n{"a"', "is truncated"),
         (b'8\r\n{"a":1}\n\r\n3\r\n{"b\r\n0\r\n\r\n', "in the middle of a line"),
         (b'8\r\n{"a":1}\n\r\n3\r\n{x\n\r\n0\r\n\r\n', "not a line of JSON"),
     ],

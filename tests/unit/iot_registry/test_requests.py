@@ -1,4 +1,4 @@
-"""Requests for certificates: the parser's contract, and what is issued."""
+"""Certificate requests: which are accepted, and what is issued for them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iot_registry.errors import Reason, Refused
-from iot_registry.pki import authority, est_codec, issue, keys
-from iot_registry.pki.request import vet
+from iot_registry.core import ca_certificates, device_certificates, est_codec
+from iot_registry.core.certificate_requests import vet
+from iot_registry.core.errors import Reason, Refused
+from iot_registry.local import private_keys
 from tests.unit.iot_registry.conftest import NOW, csr
 
 NAME = "a.camera._device.home.example"
@@ -35,7 +36,7 @@ def test_a_request_with_one_byte_changed_is_never_granted(position: int, value: 
     if data[position] == value:
         return
     data[position] = value
-    # DNS names know no case: that one change could mean the same, but the signature tells.
+    # DNS names are case-insensitive: such a change could be accepted as a name, but the signature fails.
     with pytest.raises(Refused) as refused:
         vet(bytes(data), NAME)
     assert refused.value.reason.startswith("csr-")
@@ -77,13 +78,13 @@ def test_white_space_may_stand_anywhere_in_base64() -> None:
 
 @pytest.fixture(scope="module")
 def issuer() -> Issuer:
-    root_key, key = keys.generate(), keys.generate()
-    root = authority.self_signed(root_key, "root", NOW, 100, 1)
-    return key, authority.issuing(key.public_key(), "home.example", 1, root_key, root, NOW, 10)
+    root_key, key = private_keys.generate(), private_keys.generate()
+    root = ca_certificates.self_signed(root_key, "root", NOW, 100, 1)
+    return key, ca_certificates.issuing(key.public_key(), "home.example", 1, root_key, root, NOW, 10)
 
 
 def made(issuer: Issuer, name: str, mud: str | None = None) -> x509.Certificate:
-    return issue.device_certificate(keys.generate().public_key(), name, *issuer, NOW, 365, mud)
+    return device_certificates.device_certificate(private_keys.generate().public_key(), name, *issuer, NOW, 365, mud)
 
 
 def test_a_certificate_never_outlives_its_issuer(issuer: Issuer) -> None:
@@ -103,7 +104,7 @@ def test_a_name_too_long_for_a_common_name_stands_in_a_critical_san(
 @pytest.mark.parametrize("length", [30, 127, 128, 255])
 def test_a_mud_url_is_an_ia5_string_of_any_allowed_length(issuer: Issuer, length: int) -> None:
     url = "https://m.example/".ljust(length, "x")
-    value = made(issuer, NAME, url).extensions.get_extension_for_oid(issue.MUD_URL_OID).value
+    value = made(issuer, NAME, url).extensions.get_extension_for_oid(device_certificates.MUD_URL_OID).value
     assert isinstance(value, x509.UnrecognizedExtension)
     header = bytes([0x16, length]) if length < 128 else bytes([0x16, 0x81, length])
     assert value.value == header + url.encode()

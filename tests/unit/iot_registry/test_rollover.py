@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
-from iot_registry.errors import Reason
+from iot_registry.core.errors import Reason
 from iot_registry.publication import outbox
-from iot_registry.publication.publisher import _leaving
-from iot_registry.service import authorities, devices, domains, invalidation, rollover
+from iot_registry.publication.publisher import _left_names
+from iot_registry.service import authorities, ca_key_store, devices, domains, invalidation, rollover
 from iot_registry.service.access import Principal, Scope
-from iot_registry.service.invalidation import Begun, Step
+from iot_registry.service.invalidation import RolloverStep, StartedRollover
 from iot_registry.service.schemas import DeviceCreate, DomainCreate
 from iot_registry.store.models import (
     AuditEntry,
@@ -35,9 +35,9 @@ LATER = NOW + dt.timedelta(minutes=10)
 
 
 def publish(bench: Bench, at: dt.datetime = LATER) -> None:
-    """The DNS takes everything that waits."""
+    """Confirm every update in the outbox."""
     with bench.database.write() as session:
-        outbox.settle(session, outbox.take(session, at), at)
+        outbox.confirm(session, outbox.due_updates(session, at), at)
 
 
 def active(bench: Bench, label: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
@@ -54,17 +54,17 @@ def begin(
     bench: Bench,
     file: Path | None,
     at: dt.datetime = LATER,
-    store: authorities.KeyStore | None = None,
+    store: ca_key_store.CaKeyStore | None = None,
     who: Principal = WHO,
-) -> Begun:
+) -> StartedRollover:
     return invalidation.begin(bench.database, store or bench.store, bench.settings, who, "home.example", file, at)
 
 
-def run(bench: Bench, begun: Begun, publisher: Callable[[], None] | None = None) -> dict[str, str]:
-    """Carry it through; returns the last bundle of each name."""
+def run(bench: Bench, begun: StartedRollover, publisher: Callable[[], None] | None = None) -> dict[str, str]:
+    """Carry out the rollover; returns the last bundle of each name."""
     file = begun.bundle_files[-1]
     step = publisher or (lambda: publish(bench))
-    runner = rollover.Runner(bench.database, bench.store, bench.settings, None, "PEM", file, step)
+    runner = rollover.RolloverRunner(bench.database, bench.store, bench.settings, None, "PEM", file, step)
     runner.run(begun.number)
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     return {line["name"]: line["bundle"] for line in lines}
@@ -91,9 +91,9 @@ def test_a_start_without_the_roots_key_changes_nothing(bench: Bench, tmp_path: P
         assert len(list(session.scalars(select(AuditEntry)))) == audited
         assert len(list(session.scalars(select(Change)))) == told
         assert session.scalars(select(Certificate.status)).all() == [CertificateStatus.CURRENT]
-    # Devices that come between the refusal and the start that succeeds are part of it.
+    # A device that enrolls between the refusal and the successful start is included.
     late = active(bench, "late")
-    begun = begin(bench, tmp_path / "b.jsonl", store=authorities.KeyStore(bench.settings, offline))
+    begun = begin(bench, tmp_path / "b.jsonl", store=ca_key_store.CaKeyStore(bench.settings, offline))
     assert not begun.resumed
     assert set(run(bench, begun)) == {"a.t._device.home.example", late}
 
@@ -127,7 +127,7 @@ def test_each_device_gets_what_its_state_needs(bench: Bench, tmp_path: Path) -> 
 
     bundles = run(bench, begin(bench, tmp_path / "bundles.jsonl"))
 
-    # The one that has its certificate under its new name is gone from here; the revoked one is not let in again.
+    # A device with a certificate under its new name has left; a revoked one gets no token.
     assert set(bundles) == {enrolled, waiting, collecting, moving}
     found = statuses(bench)
     assert {found[name] for name in bundles} == {"registered"}
@@ -141,7 +141,7 @@ def test_each_device_gets_what_its_state_needs(bench: Bench, tmp_path: Path) -> 
         for device in session.scalars(select(Device).where(Device.name != target.name)):
             assert device.published == ""
     with bench.database.write() as session:
-        # Nothing of before brings it back.
+        # No earlier certificate makes it active again.
         assert devices.restore(session, WHO, revoked, LATER).status == "registered"
 
 
@@ -158,7 +158,7 @@ def test_a_device_that_was_moving_still_leaves_its_old_name(bench: Bench, tmp_pa
         row = bench.enrollment.by_token(session, other, target.name, token, csr(target.name), NOW)
         bench.enrollment.deliver(session, row.id, LATER)
     with bench.database.read() as session:
-        assert [device.name for device in session.scalars(_leaving(LATER + dt.timedelta(hours=2)))] == [name]
+        assert [device.name for device in session.scalars(_left_names(LATER + dt.timedelta(hours=2)))] == [name]
 
 
 def test_a_move_before_the_last_one_was_used_is_a_move_from_the_name_in_use(bench: Bench) -> None:
@@ -172,16 +172,16 @@ def test_a_move_before_the_last_one_was_used_is_a_move_from_the_name_in_use(benc
         third = devices.rehome(session, WHO, second.name, "c.example", False, NOW)
         _row, token = devices.issue_token(session, WHO, third, NOW, 1)
         session.flush()
-        # Its key is its own still: no other device has it.
+        # It may keep its key, which no other device has.
         row = bench.enrollment.by_token(session, third.domain, third.name, token, csr(third.name, key), NOW)
         bench.enrollment.deliver(session, row.id, NOW)
         session.flush()
-        assert [device.name for device in session.scalars(_leaving(LATER + dt.timedelta(hours=2)))] == [name]
+        assert [device.name for device in session.scalars(_left_names(LATER + dt.timedelta(hours=2)))] == [name]
     assert statuses(bench)[second.name] == "rehomed"
 
 
 class Killed(Exception):
-    """Stands for the process's end at this instant."""
+    """Raised where the process is killed."""
 
 
 def test_it_goes_on_after_an_end_at_any_step(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_it_goes_on_after_an_end_at_any_step(bench: Bench, tmp_path: Path, monke
     first = begin(bench, tmp_path / "one.jsonl")
     with pytest.raises(Killed):
         run(bench, first, killed)
-    # A device that is added meanwhile has a good token of its own.
+    # A device that is added meanwhile has a valid token of its own.
     with bench.database.write() as session:
         moment = LATER + dt.timedelta(seconds=1)
         new = devices.create(session, WHO, DeviceCreate(label="new", type="t"), "home.example", moment)
@@ -212,7 +212,7 @@ def test_it_goes_on_after_an_end_at_any_step(bench: Bench, tmp_path: Path, monke
         context.setattr(rollover, "_append_private", torn)
         with pytest.raises(Killed):
             run(bench, second)
-    # Written, but not committed: those bundles are worth nothing, and the next run makes others.
+    # Written, but not committed: these bundles are invalid, and the next run makes others.
     stale = {json.loads(line)["bundle"] for line in (tmp_path / "one.jsonl").read_text().splitlines()}
     assert len(stale) == 2
     bundles = run(bench, begin(bench, None))
@@ -221,9 +221,9 @@ def test_it_goes_on_after_an_end_at_any_step(bench: Bench, tmp_path: Path, monke
     with bench.database.read() as session:
         progress = rollover.progress(session, WHO, "home.example")
     assert progress is not None
-    assert (progress.step, progress.devices, progress.tokens) == (Step.DONE, 5, 5)
+    assert (progress.step, progress.devices, progress.tokens) == (RolloverStep.DONE, 5, 5)
     assert enroll(bench, new.name, good, csr(new.name), moment).status == "pending"
-    # It is done: the next one is another.
+    # After its end, a start makes another rollover.
     assert begin(bench, None, LATER + dt.timedelta(hours=1)).number != first.number
 
 
@@ -249,7 +249,7 @@ def test_bundles_may_go_elsewhere_after_an_interruption(bench: Bench, tmp_path: 
 
 
 def test_withdrawal_waits_for_what_was_there_only(bench: Bench, tmp_path: Path) -> None:
-    """A registry that goes on being used always has something in its outbox."""
+    """The outbox of a registry that is in use is never empty."""
     active(bench, "a")
     rounds = 0
 
@@ -277,16 +277,16 @@ def test_all_domains_of_a_zone_hear_of_its_new_keys(bench: Bench, tmp_path: Path
     run(bench, begin(bench, tmp_path / "b"))
     with bench.database.read() as session:
         told = [change.domain_id for change in session.scalars(select(Change).where(Change.type == "rollover"))]
-        by_name = {view.name: view for view in domains.list_domains(session, WHO)}
+        by_name = {view.name: view for view in domains.view_all(session, WHO)}
     assert sorted(told) == [1, 2]
     assert set(by_name) == {"home.example", "flat.home.example", "b.example"}
 
 
 def test_one_command_at_a_time_carries_a_rollover_out(tmp_path: Path) -> None:
-    with rollover.alone(tmp_path), refused(Reason.CONFLICT), rollover.alone(tmp_path):
+    with rollover.exclusive(tmp_path), refused(Reason.CONFLICT), rollover.exclusive(tmp_path):
         pass
-    with rollover.alone(tmp_path):
+    with rollover.exclusive(tmp_path):
         pass
-    with pytest.raises(BlockingIOError), rollover.alone(tmp_path):
-        # Not every such error means that.
+    with pytest.raises(BlockingIOError), rollover.exclusive(tmp_path):
+        # A BlockingIOError of the block itself is not taken for a held lock.
         raise BlockingIOError

@@ -1,4 +1,4 @@
-"""An issuing CA gets a successor in time, and goes when nothing depends on it any more."""
+"""Succession: an issuing CA gets a successor in time, and is retired when no certificate depends on it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
-from iot_registry import feed
-from iot_registry.errors import Reason
-from iot_registry.pki import authority, keys
+from iot_registry.core import ca_certificates
+from iot_registry.core.errors import Reason
+from iot_registry.local import private_keys
 from iot_registry.publication import outbox
 from iot_registry.publication.publisher import withdraw
-from iot_registry.service import authorities, devices, domains, status, succession
+from iot_registry.service import authorities, ca_key_store, devices, domains, status, succession
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.schemas import AuthorityView, DeviceCreate, DomainCreate
+from iot_registry.store import change_feed
 from iot_registry.store.models import Authority, AuthorityKind, Certificate, Change
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import actions, deliver, enroll, refused, registered
@@ -80,7 +81,7 @@ def test_it_needs_the_roots_key_and_then_nothing_has_changed(bench: Bench, tmp_p
         renew(bench)
     assert len(live(bench)) == 1
     assert "ca.renew" not in actions(bench)
-    away = authorities.KeyStore(bench.settings, offline)
+    away = ca_key_store.CaKeyStore(bench.settings, offline)
     with bench.database.write() as session:
         succession.renew(session, WHO, away, bench.settings, "home.example", DUE)
 
@@ -96,12 +97,12 @@ def test_the_old_one_goes_with_its_last_certificate(bench: Bench, profile: str) 
     held = deliver(bench, enroll(bench, device.name, secret, csr(device.name, key), DUE), DUE)
     new = renew(bench)
     assert retire(bench) == []
-    # What is issued from now on comes from the successor; the old certificate is good to ask for it.
+    # The successor issues from now on; the old certificate is still accepted for a renewal.
     with bench.database.write() as session:
         domain = domains.find_domain(session, WHO, "home.example")
         renewed = bench.enrollment.by_certificate(session, domain, held.der, csr(device.name, key), DUE)
         assert renewed.authority_id == new.id
-        (job,) = outbox.take(session, DUE)
+        (job,) = outbox.due_updates(session, DUE)
     assert len(job.desired) == (1 if profile == "3 1 1" else 2)
     issued = x509.load_der_x509_certificate(renewed.der)
     issued.verify_directly_issued_by(authorities.certificate(new))
@@ -114,7 +115,7 @@ def test_the_old_one_goes_with_its_last_certificate(bench: Bench, profile: str) 
     assert [row.aki for row in live(bench)] == [new.aki]
     with bench.database.read() as session:
         (last,) = session.scalars(select(Change).order_by(Change.seq.desc()).limit(1))
-        assert (last.type, last.anchor) == ("anchor.removed", feed.anchor_payload(old))
+        assert (last.type, last.anchor) == ("anchor.removed", change_feed.anchor_payload(old))
         assert succession.retired_keys(session) == [old.aki]
     assert actions(bench)[-1] == "ca.retire"
     with bench.database.read() as session, refused(Reason.NOT_FOUND):
@@ -122,7 +123,7 @@ def test_the_old_one_goes_with_its_last_certificate(bench: Bench, profile: str) 
 
 
 def test_a_revoked_devices_certificate_keeps_its_ca_until_it_ends(bench: Bench) -> None:
-    """It may be restored."""
+    """The device may be restored, and its certificate is valid then."""
     name, secret = registered(bench)
     held = deliver(bench, enroll(bench, name, secret, csr(name)))
     renew(bench)
@@ -161,8 +162,8 @@ def test_no_issuing_ca_outlives_the_root(bench: Bench) -> None:
     assert renew(bench, near).not_after <= root.not_valid_after_utc
     with refused(Reason.UNAVAILABLE):
         renew(bench, root.not_valid_after_utc - dt.timedelta(hours=1), force=True)
-    key = keys.generate()
-    made = authority.issuing(key.public_key(), "home.example", 9, key, root, near, 1825)
+    key = private_keys.generate()
+    made = ca_certificates.issuing(key.public_key(), "home.example", 9, key, root, near, 1825)
     assert made.not_valid_after_utc <= root.not_valid_after_utc
 
 
@@ -181,7 +182,7 @@ def test_an_administrator_of_one_domain_sees_its_own_cas_and_the_root(bench: Ben
 
 
 def test_long_domains_do_not_share_a_subject(bench: Bench) -> None:
-    """X.520 cuts a common name at 64 characters; a network refuses two CAs of one subject."""
+    """A common name has at most 64 characters (X.520), and a network refuses two CAs with one subject."""
     long = "a" * 60 + "."
     subjects = set()
     with bench.database.write() as session:

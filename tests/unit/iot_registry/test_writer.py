@@ -1,4 +1,4 @@
-"""Write transactions that share a commit: each has its own fate, and none is told of a result before the commit."""
+"""Group commit: functions that share a commit do not affect each other, and no result is set before the commit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from iot_registry.errors import Reason, Refused
+from iot_registry.core.errors import Reason, Refused
 from iot_registry.service import devices
 from iot_registry.service.schemas import DeviceCreate
 from iot_registry.store.models import Device
-from iot_registry.store.writer import MAX_BATCH, Writer
+from iot_registry.store.writer import MAX_COMMIT_GROUP, Writer
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench
 
 
@@ -39,7 +39,7 @@ def create(label: str) -> Callable[[Session], str]:
 
 
 class Held:
-    """Keeps the writer busy, so that what comes meanwhile shares one commit."""
+    """Keeps the writer busy, so that functions submitted meanwhile share one commit."""
 
     def __init__(self, writer: Writer) -> None:
         self.begun, self.go = threading.Event(), threading.Event()
@@ -70,28 +70,30 @@ def test_one_that_is_refused_takes_no_other_with_it(bench: Bench, writer: Writer
     with pytest.raises(Refused, match="no"):
         futures[1].result(10)
     assert futures[2].result(10)
-    # Each sees what those before it have done.
+    # Each function sees the changes of those before it.
     with pytest.raises(Refused, match="exists already"):
         twice.result(10)
     assert labels(bench) == {"a", "b"}
 
 
 def test_what_was_told_is_committed(bench: Bench, writer: Writer) -> None:
-    """Looked at from another connection at the very moment each result is told."""
+    """Checked from another connection at the moment when each result is set."""
     held = Held(writer)
     seen: dict[str, bool] = {}
-    futures = [(label, writer.submit(create(label))) for label in (f"d{number}" for number in range(3 * MAX_BATCH))]
+    futures = [
+        (label, writer.submit(create(label))) for label in (f"d{number}" for number in range(3 * MAX_COMMIT_GROUP))
+    ]
     for label, future in futures:
         future.add_done_callback(lambda _, label=label: seen.update({label: label in labels(bench)}))  # type: ignore[misc]
     held.release()
     for _, future in futures:
         future.result(20)
     writer.stop()
-    assert seen == {f"d{number}": True for number in range(3 * MAX_BATCH)}
+    assert seen == {f"d{number}": True for number in range(3 * MAX_COMMIT_GROUP)}
 
 
 def test_a_transaction_that_is_lost_is_lost_for_all_of_it(bench: Bench, writer: Writer) -> None:
-    """SQLite rolls everything back by itself where the disk fails: nobody may be told that it worked."""
+    """If the disk fails, SQLite rolls everything back: no function of the group may report success."""
     held = Held(writer)
 
     def disk_full(session: Session) -> None:
@@ -104,7 +106,7 @@ def test_a_transaction_that_is_lost_is_lost_for_all_of_it(bench: Bench, writer: 
         with pytest.raises(OperationalError, match="disk is full"):
             future.result(10)
     assert labels(bench) == set()
-    # And the writer goes on.
+    # The writer still works.
     assert writer.submit(create("c")).result(10)
 
 
@@ -125,7 +127,7 @@ def test_a_commit_that_fails_is_told_to_all(bench: Bench, writer: Writer) -> Non
 
 
 def test_many_writers_of_one_process_wait_their_turn(bench: Bench) -> None:
-    """Threads with transactions of their own beside the writer: none finds the database locked."""
+    """Threads with transactions of their own beside the writer: none fails because the database is locked."""
     writer = Writer(bench.database)
     errors: list[BaseException] = []
 

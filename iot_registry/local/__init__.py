@@ -1,0 +1,1 @@
+"""What belongs to this process and its machine: configuration, clock, log, metrics, key files."""
