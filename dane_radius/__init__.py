@@ -1,3 +1,10 @@
-"""DANE authorization for EAP-TLS: does the DNS vouch for this client certificate, and what may it do?"""
+"""DANE authorization for EAP-TLS: whether the DNS vouches for a client certificate, and what access policy grants."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    # setup.cfg has it, and nothing else.
+    __version__ = version("dane-radius")
+except PackageNotFoundError:
+    # On the path without being installed.
+    __version__ = "unknown"

@@ -15,4 +15,11 @@ Sub-packages, inner to outer. Each may import only those named before it:
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    # setup.cfg has it, and nothing else.
+    __version__ = version("dane-radius")
+except PackageNotFoundError:
+    # On the path without being installed.
+    __version__ = "unknown"
