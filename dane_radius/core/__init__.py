@@ -1,8 +1,8 @@
-"""The decision and what it is made of: pure functions over values and a clock, without any I/O.
+"""The decision, as pure functions over values and a given time, without any I/O.
 
-From bytes to names: `der`, `certificate`, `names`. What the DNS can say, and which of its records match: `answers`,
-`tlsa`. Certification paths: `anchor_record`, `name_constraints`, `chain`, and `work`, which bounds their cost. Who may
-enter, and why not: `reasons`, `ruling`, `path_match`, `decision`.
+Certificates and their names: `der`, `certificate`, `names`. DNS answers and matching TLSA records: `answers`, `tlsa`.
+Certification paths: `anchor_record`, `name_constraints`, `chain`, `path_match`, and `work`, which limits their cost.
+Verdicts and their reasons: `reasons`, `ruling`, `decision`.
 """
 
 from dane_radius.core.anchor_record import (
@@ -18,6 +18,12 @@ from dane_radius.core.anchor_record import (
 from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.core.certificate import MAX_CERTIFICATE_OCTETS, Leaf, candidate_names, parse_leaf
 from dane_radius.core.decision import Prepared, conclude, prepare
+from dane_radius.core.der import OBJECT_IDENTIFIER as DER_OBJECT_IDENTIFIER
+from dane_radius.core.der import SEQUENCE as DER_SEQUENCE
+from dane_radius.core.der import DerError
+from dane_radius.core.der import Tlv as DerElement
+from dane_radius.core.der import children as der_children
+from dane_radius.core.der import only as der_only
 from dane_radius.core.names import authority_host, identity_domain, is_within, normalize
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Evidence, Ruling, refuse
@@ -25,6 +31,8 @@ from dane_radius.core.tlsa import MatchingType, Selector, TlsaRecord, Usage, ass
 from dane_radius.core.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS
 
 __all__ = [
+    "DER_OBJECT_IDENTIFIER",
+    "DER_SEQUENCE",
     "INDEX_FORMAT",
     "INDEX_VERSION",
     "MAX_CERTIFICATE_OCTETS",
@@ -39,6 +47,8 @@ __all__ = [
     "Answer",
     "Bogus",
     "Decision",
+    "DerElement",
+    "DerError",
     "Evidence",
     "Insecure",
     "Leaf",
@@ -58,6 +68,8 @@ __all__ = [
     "authority_host",
     "candidate_names",
     "conclude",
+    "der_children",
+    "der_only",
     "identity_domain",
     "is_within",
     "matches",

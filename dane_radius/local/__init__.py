@@ -1,4 +1,4 @@
-"""What every process of this project needs on its machine: configuration files, logs, sockets, rate limits, anchors."""
+"""Local services that the processes of this project share: configuration, logs, sockets, rate limits, anchors."""
 
 from dane_radius.local.anchor_directory import CA_FOLDER, INDEX_FILE, AnchorDirectory
 from dane_radius.local.config import (
@@ -12,6 +12,7 @@ from dane_radius.local.config import (
 )
 from dane_radius.local.control_socket import ControlError, ControlServer, ask, ask_async
 from dane_radius.local.log import LogFile, Logger, open_log
+from dane_radius.local.metrics_server import MetricsServer
 from dane_radius.local.rate_limits import RateLimiter, RecentlySeen
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "LogConfig",
     "LogFile",
     "Logger",
+    "MetricsServer",
     "RateLimiter",
     "RecentlySeen",
     "ResolverConfig",

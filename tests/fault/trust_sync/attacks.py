@@ -1,4 +1,4 @@
-"""What a registry can do to the worker that follows it: answers that cost it more than they cost the registry."""
+"""Attacks of a registry on the worker: responses that cost the worker more than they cost the registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK = 64 * 1024
 
 
 def body(head: bytes, item: bytes, tail: bytes, octets: int) -> bytes:
-    """JSON of about so many octets, full of one element."""
+    """JSON of about this many octets that repeats one element."""
     return head + item + (b"," + item) * ((octets - len(head) - len(tail)) // (len(item) + 1)) + tail
 
 
@@ -34,7 +34,7 @@ def snapshot_of(item: bytes, octets: int) -> bytes:
 
 
 def fixed(octets: bytes, **headers: str) -> Handler:
-    """Always the same answer."""
+    """A handler that always sends the same response."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         return web.Response(body=octets, headers={"Content-Type": "application/json", **headers})
@@ -43,7 +43,7 @@ def fixed(octets: bytes, **headers: str) -> Handler:
 
 
 def streamed(pieces: Callable[[], AsyncIterator[bytes]]) -> Handler:
-    """An answer without Content-Length, in chunks, until the peer has had enough."""
+    """A handler that sends chunks without Content-Length until the peer closes the connection."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -59,7 +59,7 @@ def streamed(pieces: Callable[[], AsyncIterator[bytes]]) -> Handler:
 
 
 def raw(head: bytes, again: bytes) -> Handler:
-    """Octets that are no answer of a web server: some at first, and then others over and over."""
+    """A handler that sends octets that are no HTTP response: first `head`, then `again` repeatedly."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         transport = request.transport
@@ -97,7 +97,7 @@ async def _tiny_chunks() -> AsyncIterator[bytes]:
 
 
 def revoking(names: Callable[[], list[str]]) -> Handler:
-    """Ever new changes, a thousand in each answer, as fast as they are asked for."""
+    """New changes without end, a thousand in each response, without any delay."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         since = int(request.query["since"])
@@ -118,7 +118,7 @@ _numbers = itertools.count()
 
 
 def strangers() -> list[str]:
-    """Names that nobody has heard of."""
+    """Names without live sessions."""
     return [f"d{next(_numbers)}._device.{HOSTILE}" for _ in range(1000)]
 
 
@@ -133,7 +133,7 @@ def residents() -> list[str]:
 
 
 def rolling(request_count: int = 500) -> Handler:
-    """Rollovers of the domain, and anchors that come and go."""
+    """Rollovers of the domain, and anchors that are added and removed."""
     ca = authority("Coming and going")
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -150,7 +150,7 @@ def rolling(request_count: int = 500) -> Handler:
 
 
 def many_anchors() -> bytes:
-    """A snapshot of certificates that are all different, and none of them new for long."""
+    """A snapshot of many different certificates."""
     cas = [authority(f"Swarm CA {n}") for n in range(300)]
     anchors = [{"domain": HOSTILE, "pem": ca.pem.decode()} for ca in cas]
     rubbish = [{"domain": HOSTILE, "pem": ca.pem.decode().replace("A", "B", n)} for n, ca in enumerate(cas, 3)]
@@ -158,7 +158,7 @@ def many_anchors() -> bytes:
 
 
 def bomb(octets: int) -> bytes:
-    """Compressed a thousand to one."""
+    """A response with a compression ratio of a thousand."""
     return gzip.compress(b'{"changes": [' + b" " * octets, 9)
 
 
@@ -233,9 +233,9 @@ def _in_turn(*handlers: Handler) -> Handler:
 
 
 def begin(server: WebServer, attack: str) -> None:
-    """Have a registry attack from now on, again and again.
+    """Make a registry attack repeatedly from now on.
 
-    A good answer in between keeps the worker's back-off short: it has a failure, and then hears the registry again.
+    A valid response after each attack keeps the worker's backoff short.
     """
     if attack in CHANGES:
         server.files["/v1/snapshot"] = fixed(b'{"seq": 0, "anchors": [], "names": []}')

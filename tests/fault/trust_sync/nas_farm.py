@@ -1,4 +1,4 @@
-"""Many NASes in one thread: each takes Disconnect- and CoA-Requests on an address of its own, and notes when."""
+"""Many NASes in one thread. Each accepts Disconnect- and CoA-Requests on its own address, and records when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACCT_SESSION_ID = 44
 
 
 def attributes(octets: bytes) -> dict[int, bytes]:
-    """The attributes of a packet, by type; of two of one type, the last."""
+    """The attributes of a packet by type. If a type is repeated, the last one counts."""
     found, at = {}, 20
     while at + 2 <= len(octets) and octets[at + 1] >= 2:
         found[octets[at]] = octets[at + 2 : at + octets[at + 1]]
@@ -32,14 +32,14 @@ def answer(request: bytes, code: int, body: bytes = b"", secret: bytes = SECRET)
 
 
 def acknowledge(_nas: str, request: bytes) -> bytes | None:
-    """What a NAS does that ends each session it is asked for."""
+    """The reply of a NAS that ends the session."""
     return answer(request, request[0] + 1)
 
 
 class NasFarm:
-    """NASes on 127.1.x.y, all on one port. `reply`: what one answers to a request; None: nothing.
+    """NASes on 127.1.x.y, all on one port. reply: makes the reply to a request; None: no reply.
 
-    arrived: when each session was first asked for, by Acct-Session-Id. requests: how many datagrams each NAS got.
+    arrived: when the first request for each Acct-Session-Id arrived. requests: the datagrams that each NAS received.
     """
 
     def __init__(self, count: int, reply: Callable[[str, bytes], bytes | None] = acknowledge) -> None:

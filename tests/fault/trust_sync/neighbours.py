@@ -1,4 +1,4 @@
-"""Two registries at one site: one that keeps to the rules, and one that does not. Real daemons around one worker."""
+"""A site with an honest and a hostile registry, and real daemons around one worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.harness.unbound import Unbound
 HONEST, HOSTILE = "honest.example", "hostile.example"
 SCHEMA = Path("/etc/freeradius/3.0/mods-config/sql/main/sqlite/schema.sql")
 POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{HONEST}', '**.{HOSTILE}'], grant: {{vlan: 1}}}}\n"
-# What the unit allows (MemoryMax).
+# MemoryMax of the systemd unit.
 MEMORY_OCTETS = 512 * 1024 * 1024
 _ROW = "acctsessionid, acctuniqueid, username, nasipaddress, callingstationid, acctstarttime"
 
@@ -50,7 +50,7 @@ class Neighbours:
         return self.folder / "radacct.db"
 
     def sync(self, name: str, more: str = "", *, hostile: str = "", registries: bool = True) -> TrustSync:
-        """A worker that follows both registries; `hostile`: more settings of that one."""
+        """A worker that follows both registries. hostile: further settings of the hostile one."""
         module = self.folder / "dane-radius.toml"
         (self.folder / "policy.yaml").write_text(POLICY)
         module.write_text(
@@ -72,7 +72,7 @@ class Neighbours:
         )
 
     def publish(self, zone: str, names: Iterable[str]) -> None:
-        """Give each name a TLSA record."""
+        """Publish a TLSA record for each name."""
         for some in _chunks(list(names), 500):
             update = self.knot.update(zone)
             for number, name in enumerate(some, 1):
@@ -87,7 +87,7 @@ class Neighbours:
             self.knot.send(update)
 
     def admit(self, names: Iterable[str], nases: list[str] | None = None) -> list[str]:
-        """One live session for each name, spread over the NASes; returns the Acct-Session-Ids."""
+        """Add one live session for each name, distributed over the NASes. Returns the Acct-Session-Ids."""
         nases = nases or self.farm.addresses
         rows = []
         for name in names:
@@ -95,7 +95,7 @@ class Neighbours:
             number = self._rows
             rows.append((f"S{number}", f"u{number}", name, nases[number % len(nases)], f"02-{number:06x}", _NOW))
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
-            # Fixed columns; the values are parameters.
+            # The columns are fixed. Values are passed as parameters.
             connection.executemany(f"INSERT INTO radacct ({_ROW}) VALUES (?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
         return [row[0] for row in rows]
 
@@ -105,7 +105,7 @@ class Neighbours:
             connection.execute("DELETE FROM radacct")
 
     def revoke(self, name: str, session: str) -> float:
-        """Take an honest device's record away, say so, and return the seconds until its NAS is asked to end it."""
+        """Revoke an honest device. Returns the seconds until its NAS receives the request."""
         self.withdraw(HONEST, [name])
         began = time.monotonic()
         self.honest.announce("device.revoked", name=name, domain=HONEST)
@@ -123,12 +123,12 @@ def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def neighbours(nases: int = 20) -> Iterator[Neighbours]:
-    """A site with both. The hostile one's zone is behind a relay that delays, or says nothing."""
+    """A site with both registries. The zone of the hostile one is behind a relay that delays or drops queries."""
     folder = Path(tempfile.mkdtemp(prefix="neighbours-"))
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        # Without this one, a zone that loses its last device loses the label above, and resolvers remember that.
+        # Keeps the label above the devices in existence, even without any device. Resolvers would cache its absence.
         zones = [Zone(zone, f"keep._device TLSA 3 1 1 {'00' * 32}\n") for zone in (HONEST, HOSTILE)]
         knot = stack.enter_context(Knot(folder / "knot", zones))
         relay = stack.enter_context(DnsDelay(knot.port))
@@ -148,7 +148,7 @@ def neighbours(nases: int = 20) -> Iterator[Neighbours]:
 
 
 def resident_octets(pid: int) -> int:
-    """The most memory that a process has had resident (proc(5), VmHWM)."""
+    """The peak resident memory of a process (proc(5), VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""A RADIUS server goes on authenticating over an anchor store whose writer was killed in the middle of a change."""
+"""A RADIUS server continues to authenticate with an anchor store whose writer was killed during a change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.core.anchor_record import AnchorSource
-from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.core import AnchorSource
+from dane_radius.local import AnchorDirectory
 from tests.fault.trust_sync.test_store_crash import NOW
 from tests.fault.trust_sync.trace import run_and_kill
 from tests.harness.eap import EapResult, authenticate, write_peer_config
@@ -21,15 +21,14 @@ from tests.harness.freeradius import FreeRadius
 from tests.harness.knot import Knot, Zone
 from tests.harness.pki import Authority, authority
 from tests.harness.unbound import Unbound
-from trust_sync.certificate import parse_certificate
-from trust_sync.store import AnchorStore
+from trust_sync.anchors import AnchorStore, parse_certificate
 
 pytestmark = pytest.mark.daemons
 
 ZONE = "iot.example"
 DOMAIN = f"_device.{ZONE}"
 POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{ZONE}'], grant: {{vlan: 1}}}}\n"
-# Every system call of each change is killed in test_store_crash; these are the ones at which devices try to come in.
+# test_store_crash kills the writer at every system call. Here, devices authenticate after a sample of these.
 SAMPLES = 5
 
 _numbers = itertools.count(1)
@@ -48,7 +47,7 @@ class Site:
         return self.radius.anchor_dir
 
     def admits(self, ca: Authority) -> bool:
-        """Whether a device that nobody has seen, of a CA, gets in; its record names the CA's key (`2 1 1`)."""
+        """Whether a new device of a CA is admitted; its record names the CA's key (`2 1 1`)."""
         name = f"d{next(_numbers)}.{DOMAIN}"
         device = ca.issue(name)
         self.knot.add_tlsa(ZONE, name, str(ca.tlsa(2, 1, 1)))
@@ -60,7 +59,7 @@ class Site:
             name=name.split(".")[0],
         )
         result: EapResult = authenticate(self.radius, peer)
-        # An answer, whatever it is: the server is there.
+        # Any answer shows that the server works.
         assert result.code in ("Access-Accept", "Access-Reject"), result.output[-2000:]
         return result.accepted
 
@@ -97,7 +96,7 @@ def renew(path: Path, old: Authority, new: Authority) -> None:
 
 def compact(path: Path) -> None:
     with AnchorStore(path) as store:
-        store._compact()
+        store.journal.compact(store.held)
 
 
 def in_force(path: Path) -> frozenset[str]:
@@ -113,7 +112,7 @@ Change = Callable[[Path], None]
 
 
 def round_of(kind: str) -> tuple[list[Authority], Change, Authority, Authority]:
-    """CAs that no handshake ever saw: those held before, the change, one that stays, and one that comes or goes."""
+    """New CAs: those held before, the change, one that stays, and one that is added or removed."""
     number = next(_numbers)
     stays, other = authority(f"Stays {number}"), authority(f"Other {number}")
     renewed = authority(f"Stays {number}", key=stays.key)
@@ -123,7 +122,7 @@ def round_of(kind: str) -> tuple[list[Authority], Change, Authority, Authority]:
         case "remove":
             return [stays, other], lambda path: remove(path, other), stays, other
         case "renew":
-            # Same name, same key: whichever of the two is there, the device's certificate is good under it.
+            # Both have the same name and key, so the device's certificate is valid under either.
             return [stays, other], lambda path: renew(path, stays, renewed), stays, other
     return [stays, other], compact, stays, other
 
@@ -140,21 +139,21 @@ def test_devices_come_in_over_a_store_whose_writer_was_killed(site: Site, kind: 
         before, change, stays, other = round_of(kind)
         add(site.anchors, *before)
         run_and_kill(lambda change=change: change(site.anchors), stop)  # type: ignore[misc]
-        # Nobody has repaired anything yet. OpenSSL has to find CAs on this disk that it never saw before.
+        # Nothing has been repaired yet. OpenSSL must find CAs that it has not loaded before.
         held = in_force(site.anchors)
         assert site.admits(stays), f"{kind}, stop {stop} of {stops}"
         assert site.admits(other) == (other.fingerprint in held), f"{kind}, stop {stop} of {stops}"
         admitted += 1 + (other.fingerprint in held)
         refused += other.fingerprint not in held
-        # After the worker's restart the same is in force, and the change can be made.
+        # After a restart of the worker, the same anchors are in force, and the change succeeds.
         with AnchorStore(site.anchors) as store:
-            assert frozenset(store.records) == held
+            assert frozenset(store.held.records) == held
         change(site.anchors)
         assert site.admits(stays)
         assert site.admits(other) == (kind != "remove")
         admitted += 1 + (kind != "remove")
         with AnchorStore(site.anchors) as store:
-            for fingerprint in store.records:
+            for fingerprint in store.held.records:
                 store.remove(fingerprint)
         assert not site.admits(stays)
     print(f"{kind}: {SAMPLES} of {stops} stops, {admitted} devices admitted, {refused} refused as the store says")

@@ -1,4 +1,4 @@
-"""The running worker on a disk that is full: it keeps what it has, says so, and goes on when there is room again."""
+"""The running worker on a full disk: it keeps its state, reports the problem, and continues once there is space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.daemons
 
 
 class SmallDisks:
-    """Two file systems of 256 KiB, under the anchors and under the state file."""
+    """Two file systems of 256 KiB, for the anchors and for the state file."""
 
     def __init__(self, *paths: Path) -> None:
         self.paths = paths
@@ -71,12 +71,12 @@ def test_a_full_disk_under_the_running_worker(disks: SmallDisks, tmp_path: Path)
             assert sync.state_file.read_bytes() == saved
             before = setting.metric("trust_sync_store_failures_total")
             wait_for(lambda: setting.metric("trust_sync_store_failures_total") > before + 1, "more attempts")
-            # One line in the log, not one a second.
-            assert len(sync.events("state not saved; it is tried again")) == 1
+            # The log has one line, not one for each second.
+            assert len(sync.events("state not saved; retrying")) == 1
             assert sync.daemon is not None
             sync.daemon.kill()
 
-        # It starts on a full disk, too, with what it has.
+        # It also starts on a full disk, with its saved state.
         again = TrustSync(sync.folder, sync.dane_radius, sync.settings)
         with again:
             assert setting.anchors() == {first.fingerprint}

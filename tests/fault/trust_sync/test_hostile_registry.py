@@ -1,10 +1,10 @@
-"""One registry attacks the worker: revocations of the other one still reach the NAS at once, and memory is bounded."""
+"""A registry attacks the worker. Revocations of the other registry reach the NAS without delay; memory is bounded."""
 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.harness.trust_sync import TrustSync
 pytestmark = [pytest.mark.daemons, pytest.mark.timeout(240)]
 
 REVOCATIONS = 6
-# Each takes milliseconds; without bounds it takes minutes, or never comes.
+# Each revocation takes milliseconds. Without bounds, it takes minutes, or never happens.
 PATIENCE_SECONDS = 10.0
 _numbers = itertools.count()
 
@@ -39,27 +39,45 @@ def _fresh(site: Neighbours) -> Iterator[None]:
 
 
 def devices(site: Neighbours, count: int = REVOCATIONS) -> dict[str, str]:
-    """Honest devices that nobody has seen yet, with their sessions."""
+    """New honest devices with live sessions."""
     names = [f"h{next(_numbers)}._device.{HONEST}" for _ in range(count)]
     site.publish(HONEST, names)
     return dict(zip(names, site.admit(names), strict=True))
 
 
-def revoke_all(site: Neighbours, sync: TrustSync, sessions: dict[str, str]) -> None:
-    """Revoke honest devices one by one while the attack goes on."""
+@dataclass(frozen=True)
+class Observed:
+    """What honest devices and the worker experienced during an attack."""
+
+    slowest_seconds: float
+    memory_octets: int
+    pending: int
+
+    @property
+    def problems(self) -> list[str]:
+        """The bounds that were exceeded."""
+        found = {
+            f"a revocation took {self.slowest_seconds:.1f} s": self.slowest_seconds >= PATIENCE_SECONDS,
+            f"the worker had {self.memory_octets / attacks.MIB:.0f} MiB": self.memory_octets >= MEMORY_OCTETS,
+            f"{self.pending} sessions are pending": self.pending > 0,
+        }
+        return [problem for problem, exceeded in found.items() if exceeded]
+
+
+def revoke_all(site: Neighbours, sync: TrustSync, sessions: dict[str, str]) -> Observed:
+    """Revoke honest devices one after the other during the attack."""
     wait_for(lambda: sync.status()["sessions"]["watched_names"] >= len(sessions), "the sessions", timeout=30)
     wait_for(lambda: sync.status()["registries"]["honest"]["seq"] is not None, "the honest registry", timeout=30)
     wait_for(lambda: len(site.hostile.requests) >= 3, "the attack to begin", timeout=30)
     took = []
     for name, session in sessions.items():
         took.append(site.revoke(name, session))
-        time.sleep(0.1)
-    assert sync.daemon is not None
+        wait_for(lambda: sync.status()["sessions"]["pending_count"] == 0, "the NAS's reply", timeout=PATIENCE_SECONDS)
+    if sync.daemon is None:
+        raise RuntimeError("the worker does not run")
     memory = resident_octets(sync.daemon.pid)
     print(f"slowest revocation {max(took):.3f} s, memory {memory / attacks.MIB:.0f} MiB")
-    assert max(took) < PATIENCE_SECONDS
-    assert memory < MEMORY_OCTETS
-    assert sync.status()["sessions"]["pending_count"] == 0
+    return Observed(max(took), memory, sync.status()["sessions"]["pending_count"])
 
 
 @pytest.mark.parametrize("dns", ["slow", "silent"])
@@ -71,8 +89,8 @@ def test_thousands_of_revocations_over_a_bad_dns(site: Neighbours, attack: str, 
     site.relay.set(round_trip=0.1, black_hole=dns == "silent")
     attacks.begin(site.hostile, attack)
     with site.sync(f"{attack.split()[-1]}-{dns}") as sync:
-        revoke_all(site, sync, sessions)
-        # Names without sessions are not asked for at all.
+        assert revoke_all(site, sync, sessions).problems == []
+        # Names without sessions are never looked up.
         asked = site.unbound.log.read_text().count(f"._device.{HOSTILE}. TLSA") if "strangers" in attack else 0
         assert asked == 0
 
@@ -82,7 +100,7 @@ def test_answers_to_a_poll(site: Neighbours, attack: str) -> None:
     sessions = devices(site)
     attacks.begin(site.hostile, attack)
     with site.sync(f"poll-{next(_numbers)}") as sync:
-        revoke_all(site, sync, sessions)
+        assert revoke_all(site, sync, sessions).problems == []
 
 
 @pytest.mark.parametrize("attack", attacks.SNAPSHOTS)
@@ -91,7 +109,7 @@ def test_snapshots(site: Neighbours, attack: str) -> None:
     attacks.begin(site.hostile, attack)
     site.hostile.requests += ["/v1/snapshot"] * 2
     with site.sync(f"snapshot-{next(_numbers)}") as sync:
-        revoke_all(site, sync, sessions)
+        assert revoke_all(site, sync, sessions).problems == []
 
 
 def test_a_bound_is_named_and_a_registry_that_keeps_to_it_again_is_heard(site: Neighbours) -> None:
@@ -102,7 +120,7 @@ def test_a_bound_is_named_and_a_registry_that_keeps_to_it_again_is_heard(site: N
         assert "10001 changes or more, at most 10000 expected" in sync.status()["registries"]["hostile"]["error"]
         site.hostile.files.clear()
         wait_for(lambda: sync.status()["registries"]["hostile"]["error"] is None, "the end of it", timeout=60)
-        # Its own revocations count as before.
+        # Its own revocations take effect as before.
         name = f"reformed._device.{HOSTILE}"
         site.publish(HOSTILE, [name])
         (session,) = site.admit([name])

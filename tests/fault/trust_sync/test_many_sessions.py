@@ -1,4 +1,4 @@
-"""Ten thousand sessions, of many names or of one: how fast they end, and what NASes that misbehave cost."""
+"""Ten thousand sessions, of many names or of one: how fast they end, and what faulty NASes cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.daemons, pytest.mark.timeout(500)]
 
 NASES = 50
 SESSIONS = 10_000
-# What separates a bound from none: the worker takes a few seconds on an idle machine, and this one is shared.
+# Detects missing bounds. The worker takes a few seconds on an idle machine; this machine may be busy.
 PATIENCE_SECONDS = 120.0
 
 
@@ -43,7 +43,7 @@ def descriptors(sync: TrustSync) -> int:
 
 
 def watched(sync: TrustSync, count: int) -> None:
-    """Every name has been looked at, and is known to be good."""
+    """Wait until every name has been looked up."""
     wait_for(lambda: sync.status()["sessions"]["watched_names"] == count, "the sessions", timeout=60, interval=0.2)
     path = Path(sync.state_file)
     wait_for(
@@ -52,26 +52,29 @@ def watched(sync: TrustSync, count: int) -> None:
     )  # fmt: skip
 
 
-def finish(site: Neighbours, sync: TrustSync, sessions: list[str], began: float) -> None:
-    """Until every session has been asked for; `status` answers all the while."""
-    slowest = most = 0.0
-    left = len(sessions)
-    while left:
+def finish(site: Neighbours, sync: TrustSync, sessions: list[str], began: float) -> int:
+    """Wait until the NASes have received a request for every session, and answered. Meanwhile, `status` answers.
+
+    Returns the most descriptors that the worker had.
+    """
+    wanted = set(sessions)
+    slowest, most = [0.0], [0]
+
+    def all_arrived() -> bool:
         asked = time.monotonic()
-        status = sync.status()
-        slowest = max(slowest, time.monotonic() - asked)
-        most = max(most, descriptors(sync))
-        left = len(set(sessions) - site.farm.arrived.keys())
-        assert time.monotonic() - began < PATIENCE_SECONDS, f"{left} are left, {status['sessions']['pending_count']}"
-        time.sleep(0.1)
+        sync.status()
+        slowest.append(time.monotonic() - asked)
+        most.append(descriptors(sync))
+        return wanted <= site.farm.arrived.keys()
+
+    wait_for(all_arrived, "a request for every session", timeout=PATIENCE_SECONDS, interval=0.1)
     last = max(site.farm.arrived[session] for session in sessions) - began
     print(
         f"{len(sessions)} sessions: the last asked for after {last:.1f} s; "
-        f"{most:.0f} descriptors, status {slowest:.2f} s"
+        f"{max(most)} descriptors, status {max(slowest):.2f} s"
     )
-    # 256 requests under way need no more than 256 sockets.
-    assert most < 400
     wait_for(lambda: sync.status()["sessions"]["pending_count"] == 0, "the replies", timeout=30)
+    return max(most)
 
 
 def test_ten_thousand_names_are_revoked(site: Neighbours) -> None:
@@ -83,7 +86,9 @@ def test_ten_thousand_names_are_revoked(site: Neighbours) -> None:
         site.withdraw(HONEST, names)
         began = time.monotonic()
         site.honest.announce_all("device.revoked", names)
-        finish(site, sync, sessions, began)
+        most = finish(site, sync, sessions, began)
+        # 256 outstanding requests need at most 256 sockets.
+        assert most < 400
         assert set(site.farm.requests) == set(site.farm.addresses)
         assert sum(site.farm.requests.values()) < 1.5 * SESSIONS
 
@@ -97,7 +102,8 @@ def test_one_name_has_ten_thousand_sessions(site: Neighbours) -> None:
         site.withdraw(HONEST, [name])
         began = time.monotonic()
         site.honest.announce("device.revoked", name=name, domain=HONEST)
-        finish(site, sync, sessions, began)
+        most = finish(site, sync, sessions, began)
+        assert most < 400
         errors = [line for line in sync.log.read_text().splitlines() if '"level":"error"' in line]
         assert errors == []
 
@@ -116,27 +122,30 @@ def test_a_silent_nas_costs_little_and_keeps_nobody_waiting(site: Neighbours) ->
         wait_for(lambda: site.farm.requests[silent] >= 3, "the first requests", timeout=30)
         site.honest.announce("device.revoked", name=other, domain=HONEST)
         wait_for(lambda: set(elsewhere) <= site.farm.arrived.keys(), "the others to end", timeout=30)
-        wait_for(
-            lambda: sync.events("NAS not reached; it is tried again, and its sessions wait"), "the report", timeout=30
-        )
-        first, began = site.farm.requests[silent], time.monotonic()
-        time.sleep(20)
-        cost = (site.farm.requests[silent] - first) * 60 / (time.monotonic() - began)
-        print(f"a silent NAS with 5000 sessions: {first} datagrams at first, then {cost:.0f} a minute")
+
+        def rounds() -> int:
+            return len(sync.events("NAS not reached; its sessions wait for the next attempt"))
+
+        wait_for(rounds, "the report", timeout=30)
+        first = site.farm.requests[silent]
+        wait_for(lambda: rounds() >= 3, "two more rounds", timeout=60, interval=0.2)
+        later = site.farm.requests[silent] - first
+        print(f"a silent NAS with 5000 sessions: {first} datagrams at first, then {later} in two rounds")
         assert first <= 50
-        assert cost < 200
+        # A round is one request, with three transmissions, however many sessions wait. Another may have begun.
+        assert later <= 3 * 3
         status = sync.status()["sessions"]
         assert status["pending_count"] == 5000
         assert len(status["pending"]) == 1000
         assert len([line for line in sync.log.read_text().splitlines() if '"level":"error"' in line]) < 20
-        # It is back: nobody was forgotten.
+        # Once it answers again, every session ends.
         site.farm.reply = acknowledge
         wait_for(lambda: set(held) <= site.farm.arrived.keys(), "all of its sessions to be asked for", timeout=120)
         wait_for(lambda: sync.status()["sessions"]["pending_count"] == 0, "the replies", timeout=60)
 
 
 def test_a_coa_ack_ends_no_session(site: Neighbours) -> None:
-    """A genuine packet of the NAS, with the identifier and authenticator of the request, but of another code."""
+    """The NAS sends a genuine packet with the request's identifier and authenticator, but with another code."""
     name = f"wrongly._device.{HONEST}"
     site.publish(HONEST, [name])
     (session,) = site.admit([name])
@@ -159,7 +168,7 @@ def test_a_nas_that_loses_half_of_all_requests_ends_all_sessions(site: Neighbour
     seen: set[bytes] = set()
 
     def every_second(_nas: str, request: bytes) -> bytes | None:
-        """Answers a request only when it comes again."""
+        """Answer only a retransmitted request."""
         if request in seen:
             return answer(request, request[0] + 1)
         seen.add(request)

@@ -1,4 +1,4 @@
-"""The anchor store is killed at every system call of a change, and has a disk that is full."""
+"""The anchor store when its process is killed at any system call of a change, and on a full disk."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.core.anchor_record import AnchorSource
-from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.core import AnchorSource
+from dane_radius.local import AnchorDirectory
 from tests.fault.trust_sync.trace import run_and_kill
 from tests.harness.pki import Authority, authority, new_key
 from tests.harness.process import run
-from trust_sync.certificate import parse_certificate
-from trust_sync.store import AnchorStore, StoreError
+from trust_sync.anchors import AnchorStore, StoreError, parse_certificate
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 DOMAIN = "_device.example.net"
 KEY = new_key()
 MANY = 10_000
-# The first two share name and key, as a renewed CA does: they share a hash, and the numbers behind it.
+# The first two share name and key, like a renewed CA, and so the hash and the sequence of link numbers.
 OLD, RENEWED, OTHER = authority("Vendor", key=KEY), authority("Vendor", key=KEY), authority("Other")
 
 
@@ -42,11 +41,11 @@ def remove(path: Path, ca: Authority) -> None:
 
 def compact(path: Path) -> None:
     with AnchorStore(path) as store:
-        store._compact()
+        store.journal.compact(store.held)
 
 
 def replace(path: Path) -> None:
-    """One anchor goes and its renewal comes, in one sitting."""
+    """Replace an anchor by its renewal, with the store open once."""
     with AnchorStore(path) as store:
         store.add(parse_certificate(RENEWED.der), [DOMAIN], AnchorSource.REGISTRY, NOW)
         store.remove(OLD.fingerprint)
@@ -118,17 +117,17 @@ def test_killed_at_every_system_call_it_holds_the_old_state_or_the_new(tmp_path:
         path = tmp_path / "round"
         shutil.copytree(origin, path, symlinks=True)
         run_and_kill(lambda path=path: action(path), stop)  # type: ignore[misc]
-        # What the module sees while nobody has repaired anything yet ...
+        # What the module sees before any repair ...
         crashed = as_the_module_sees_it(path)
         assert crashed in [frozenset(state) for state in allowed], f"stop {stop}"
         outcomes[crashed] = outcomes.get(crashed, 0) + 1
-        # ... what OpenSSL finds of it (one stop in eight: it is a process each) ...
+        # ... what OpenSSL finds (checked at one stop in eight, as each check is a process) ...
         if stop % 8 == 0:
             for fingerprint in crashed & leaf.keys():
                 assert openssl_finds(path, leaf[fingerprint]), f"stop {stop}"
-        # ... and the store after the restart: the same state, nothing left over, ready for the next change.
+        # ... and the store after a restart: the same state, no stray files, and the next change succeeds.
         with AnchorStore(path) as store:
-            assert frozenset(store.records) == crashed
+            assert frozenset(store.held.records) == crashed
             assert not store.damaged
         links = [entry for entry in (path / "ca").iterdir() if entry.is_symlink()]
         assert len(links) == len(crashed)
@@ -157,20 +156,20 @@ def test_a_full_disk_leaves_the_old_state_and_says_so(small_disk: Path) -> None:
     with AnchorStore(small_disk) as store:
         for number in range(60):
             ca = authority(f"CA {number}")
-            before = frozenset(store.records)
+            before = frozenset(store.held.records)
             try:
                 store.add(parse_certificate(ca.der), [DOMAIN], AnchorSource.REGISTRY, NOW)
                 added += 1
             except StoreError as error:
                 refused += 1
                 reasons.add(str(error).rpartition(": ")[2])
-                assert frozenset(store.records) == before  # the store after a failure, not the error
-            assert as_the_module_sees_it(small_disk) == frozenset(store.records)
+                assert frozenset(store.held.records) == before  # the store, not the error
+            assert as_the_module_sees_it(small_disk) == frozenset(store.held.records)
         assert added >= 1
         assert refused >= 10
         assert reasons == {"No space left on device"}
-        # Room again: the next change goes through, in the same process.
-        last = max(store.records, key=lambda f: f != OLD.fingerprint)
+        # With free space, the next change succeeds in the same process.
+        last = max(store.held.records, key=lambda f: f != OLD.fingerprint)
         assert store.remove(last)
     put(small_disk, OTHER)
     assert OTHER.fingerprint in as_the_module_sees_it(small_disk)
@@ -195,14 +194,14 @@ def test_the_journal_takes_a_line_whole_or_not_at_all(tmp_path: Path, monkeypatc
             store.remove(OLD.fingerprint)
         monkeypatch.undo()
         assert (tmp_path / "index.jsonl").read_bytes() == before
-        assert set(store.records) == {OLD.fingerprint}
+        assert set(store.held.records) == {OLD.fingerprint}
         store.add(parse_certificate(OTHER.der), [DOMAIN], AnchorSource.REGISTRY, NOW)
     assert as_the_module_sees_it(tmp_path) == {OLD.fingerprint, OTHER.fingerprint}
 
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A folder in memory: what is counted there is our work, not the disk's."""
+    """A folder in memory, so that only the store's own work is measured."""
     path = Path(tempfile.mkdtemp(dir="/dev/shm"))
     yield path
     shutil.rmtree(path)
@@ -224,7 +223,7 @@ def test_a_change_takes_as_many_system_calls_among_many_anchors_as_among_few(mem
             store.remove(another.fingerprint)
             print(f"{size} anchors: all in {whole:.2f} s, one more and away {time.perf_counter() - began:.6f} s")
             added = run_and_kill(lambda: store.add(newcomer, [DOMAIN], AnchorSource.REGISTRY, NOW), None)
-            # The child changed the files; what it did is undone by a store of the same past.
+            # The child changed the files. The next store reads them anew.
         with AnchorStore(memory / str(size)) as store:
             removed = run_and_kill(lambda: store.remove(newcomer.fingerprint), None)
         counts[size] = added, removed

@@ -1,4 +1,4 @@
-"""Kill a process at a chosen system call, by ptrace(2): what `kill -9` at the worst moment looks like."""
+"""Kill a process at a chosen system call by ptrace(2), like `kill -9` at any moment."""
 
 from __future__ import annotations
 

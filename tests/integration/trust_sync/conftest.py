@@ -1,4 +1,4 @@
-"""A second site for the tests of this folder: it has never seen a device or a CA, and has trust-sync."""
+"""A second site for the tests of this folder, with trust-sync and without any known device or CA."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.trust_sync import TrustSync, WebServer
 from tests.harness.unbound import Unbound
 
 ZONE = "iot.example"
-# The authority hosts of identity domains `_NAME.iot.example`: only those marked so lead to the web server.
+# The authority hosts of identity domains `_NAME.iot.example` that lead to the web server.
 GOOD_HOSTS = ["device", "roam", "slow", "big", "wrong", "moved", "ender", "flood"]
 POLICY = """\
 version: 1
@@ -39,7 +39,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Site:
-    """The running daemons, and how to try to get in."""
+    """The running daemons, and devices that authenticate."""
 
     folder: Path
     knot: Knot
@@ -71,7 +71,7 @@ class Site:
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder that the server's user may enter, unlike pytest's own."""
+    """A folder that the server's user may enter. pytest's own folder denies that."""
     path = Path(tempfile.mkdtemp(prefix="sync-test-"))
     path.chmod(0o755)
     yield path
@@ -81,7 +81,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def dns(folder: Path) -> Iterator[tuple[Knot, Unbound]]:
     records = "".join(f"{host} A 127.0.0.1\nkeep._{host} TLSA 3 1 1 {'00' * 32}\n" for host in GOOD_HOSTS)
-    # Where hostile zones point: to us, to the neighbours, to what is behind IPv6 or NAT64, and to both at once.
+    # Targets of hostile zones: loopback, private networks, the same behind IPv6 or NAT64, and a mixture.
     targets = {
         "private": "A 10.0.0.1",
         "linklocal": "A 169.254.169.254",
@@ -116,7 +116,7 @@ def site(folder: Path, dns: tuple[Knot, Unbound], web: WebServer) -> Iterator[Si
         hint_socket=sync_folder / "run" / "trust-sync.sock",
         debug=True,
     )
-    # The machine is shared: the default of 0.3 s is for one that is not.
+    # The default of 0.3 s is for a machine that is not busy.
     radius.prepare()
     radius.config_file.write_text(radius.config_file.read_text().replace("# wait = 0.3", "wait = 1.0"))
     sync = TrustSync(

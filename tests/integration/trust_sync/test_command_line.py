@@ -1,4 +1,4 @@
-"""`trust-sync` as somebody at a terminal sees it, as cron does, and as a script does."""
+"""The output of `trust-sync` at a terminal, in cron, and in a script."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class Desk:
-    """A worker's configuration with a real resolver and a registry, and the command on them."""
+    """A worker's configuration with a real resolver and a registry, and commands that use it."""
 
     def __init__(self, folder: Path, knot: Knot, unbound: Unbound, web: WebServer) -> None:
         self.knot, self.unbound, self.web = knot, unbound, web
@@ -57,7 +57,7 @@ class Desk:
     def publish(self, name: str, *records: Any, ttl: int = 60) -> None:
         for record in records:
             self.knot.add_tlsa(ZONE, name, str(record), ttl)
-        # A test before may have asked for it in vain.
+        # An earlier test may have looked it up.
         self.unbound.flush(name)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +68,7 @@ class Desk:
         )
 
     def at_a_terminal(self, *arguments: str) -> tuple[int, str]:
-        """Exit code, and what the terminal was told, control sequences and all."""
+        """The exit code and the terminal's output, control sequences included."""
         self.sync.write_config()
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
@@ -104,17 +104,17 @@ def test_once_shows_how_far_it_is_and_then_a_summary(desk: Desk) -> None:
     desk.web.anchors += [anchor_json(authority(f"CA {n}", key=keys[n % 4]), "registry.example") for n in range(300)]
     code, seen = desk.at_a_terminal("once")
     assert code == 0, seen
-    # Both totals are known: registry, the name that policy spells out, live sessions; and the anchors of the registry.
+    # The totals: three sources (registry, the literal name of the policy, live sessions), and the registry's anchors.
     text = ESCAPE.sub("", seen)
     assert re.search(r"registry home[^\n]* 0/3", text)
     assert re.search(r"anchors[^\n]* \d+/300", text)
     assert re.search(r"live sessions[^\n]* 3/3", text)
-    # It goes away, and leaves the summary, and what was remarkable.
+    # The bars disappear. The summary and the warnings remain.
     assert "\x1b[2K" in seen
     *_, summary, warning = text.strip().splitlines()
     assert warning.startswith("warning: cache not flushed")
     assert summary.strip() == (
-        "300 anchors (300 added, 0 removed), 1 registries, 1 names looked after, 0 names with live sessions"
+        "300 anchors (300 added, 0 removed), 1 registries, 1 names refreshed, 0 names with live sessions"
     )
 
 
@@ -122,11 +122,10 @@ def test_once_without_a_terminal_is_the_summary_alone(desk: Desk) -> None:
     desk.web.anchors.append(anchor_json(authority("CA"), "registry.example"))
     done = desk.command("once")
     assert done.returncode == 0
-    # There is no RADIUS server here to be told.
+    # Here is no RADIUS server whose cache could be flushed.
     assert re.fullmatch(r"warning: cache not flushed.*: cache module, error .*\n", done.stderr), done.stderr
     assert (
-        done.stdout
-        == "1 anchors (1 added, 0 removed), 1 registries, 1 names looked after, 0 names with live sessions\n"
+        done.stdout == "1 anchors (1 added, 0 removed), 1 registries, 1 names refreshed, 0 names with live sessions\n"
     )
     desk.web.broken_status = 500
     done = desk.command("once")
@@ -152,16 +151,19 @@ def test_once_finds_and_refreshes_what_the_dns_holds(desk: Desk) -> None:
     try:
         summary = json.loads(desk.command("once", "--json").stdout)
         assert (summary["added"], summary["names"]) == (1, 1)
-        # The zone says that it is gone: the CA is no longer backed, and stays for now.
+        # The zone proves that the record is gone. The CA is no longer backed, and stays for now.
         desk.knot.delete_tlsa(ZONE, SPELLED_OUT)
         wait_for(lambda: not desk.knot.query(SPELLED_OUT, "TLSA").answer, "the record to go")
-        wait_for(lambda: _unbacked(desk), "the CA to be without backing", timeout=15, interval=0.5)
+        wait_for(
+            lambda: desk.command("once") and _unbacked(desk), "the CA to be without backing", timeout=15, interval=0.5
+        )
+        assert json.loads(desk.command("once", "--json").stdout)["anchors"] == 1
     finally:
         desk.knot.delete_tlsa(ZONE, SPELLED_OUT)
 
 
 def _unbacked(desk: Desk) -> bool:
-    assert json.loads(desk.command("once", "--json").stdout)["anchors"] == 1
+    """Whether no known name leads to some anchor."""
     return bool(json.loads(desk.sync.state_file.read_text())["unbacked"])
 
 
@@ -183,7 +185,7 @@ def test_discover_shows_each_step_and_changes_nothing(desk: Desk) -> None:
     assert steps[4] == f"pkix-cd: CN=Stepwise CA for _device.{ZONE}"
     assert steps[5].startswith("found (installed)")
     assert not list((desk.sync.folder.parent / "anchors" / "ca").glob("*.pem"))
-    # What is wrong is shown at the step where it is.
+    # A problem is shown at its step.
     desk.web.files[path] = authority("Impostor", ski=ca.ski).pem
     done = desk.command("discover", name, "--json")
     assert done.returncode == 1
@@ -227,8 +229,8 @@ def test_status_shows_anchors_ages_failures_and_what_comes_next(desk: Desk) -> N
         assert looked_after["refresh_in_seconds"] <= 1
         assert data["discovered"][SPELLED_OUT]["fingerprints"] == []
         text = desk.command("status").stdout
-        assert "registry home: heard" in text
+        assert "registry home: last reached" in text
         assert "failures, last: " in text
-        assert re.search(rf"name t1\._device\.{ZONE}: looked at again in \d+ s", text)
-        assert f"name {SPELLED_OUT}: nothing found, looked at again in" in text
+        assert re.search(rf"name t1\._device\.{ZONE}: next refresh in \d+ s", text)
+        assert f"name {SPELLED_OUT}: nothing found, next refresh in" in text
         assert "3 anchors" in text

@@ -1,4 +1,4 @@
-"""The worker follows a registry, survives its outages, and remembers where it was. Real TLS, real processes."""
+"""The worker follows a registry over outages and restarts, with real TLS and real processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.local import AnchorDirectory
 from tests.harness.pki import Authority, authority
 from tests.harness.process import run, wait_for
 from tests.harness.trust_sync import COMMAND, TrustSync, WebServer, anchor_json
@@ -25,7 +25,7 @@ POLICY = "version: 1\nrules:\n  - {name: all, identity: ['**.example.net'], gran
 
 
 class Setting:
-    """A registry, and a worker with a module's configuration but without a module."""
+    """A registry, and a worker with the configuration of a module that does not run."""
 
     def __init__(self, folder: Path, registry: WebServer) -> None:
         self.folder, self.registry = folder, registry
@@ -78,7 +78,7 @@ def test_anchors_come_and_go_with_the_feed(setting: Setting) -> None:
         setting.wait_for(first, second)
         setting.registry.announce("anchor.removed", domain=DOMAIN, anchor=first)
         setting.wait_for(second)
-        # What it may not say, and what is no CA, changes nothing; what comes behind it is heard.
+        # Foreign domains and invalid CAs change nothing. The changes after them apply.
         third = authority("Third CA")
         setting.registry.announce("anchor.added", domain="example.org", anchor=authority("Foreign CA"))
         setting.registry.announce("anchor.added", domain=DOMAIN, anchor=authority("No CA", ca=False))
@@ -136,7 +136,7 @@ def test_forgotten_history_means_a_full_comparison(setting: Setting) -> None:
     setting.registry.anchors += [anchor_json(gone, DOMAIN), anchor_json(stays, DOMAIN)]
     with setting.sync:
         setting.wait_for(gone, stays)
-        # The registry was restored and renumbered meanwhile: what we know is beyond its horizon.
+        # The registry was restored and renumbered: the worker's position is beyond its history.
         setting.registry.anchors[:] = [anchor_json(stays, DOMAIN), anchor_json(new, DOMAIN)]
         for _ in range(3):
             setting.registry.announce("domain.added", domain=DOMAIN)
@@ -152,7 +152,7 @@ def test_a_wrong_key_is_said_so(setting: Setting) -> None:
         setting.wait_for(ca)
     setting.registry.api_key = "another key"
     with TrustSync(setting.folder / "sync", setting.sync.dane_radius, setting.sync.settings) as again:
-        wait_for(lambda: "is the API key right?" in str(again.status()["registries"]["home"]["error"]), "the error")
+        wait_for(lambda: "check the API key" in str(again.status()["registries"]["home"]["error"]), "the error")
         assert setting.anchors() == {ca.fingerprint}
 
 
@@ -173,7 +173,7 @@ def test_killed_and_restarted_it_holds_what_it_held(setting: Setting) -> None:
 
 
 def test_a_clock_that_is_far_off_keeps_what_is_there(setting: Setting) -> None:
-    # A CA that is not valid yet, and one that is no more, by our clock: the registry says that they are good.
+    # One CA is not valid yet, and one has expired, by the local clock. The registry publishes both.
     ca = authority("Early CA", days=0.01)
     setting.registry.anchors.append(anchor_json(ca, DOMAIN))
     assert ca.certificate.not_valid_after_utc < datetime.now(UTC) + timedelta(hours=1)
@@ -204,17 +204,17 @@ def test_once_synchronizes_and_says_what_it_did(setting: Setting) -> None:
 def test_status_and_discover(setting: Setting) -> None:
     done = setting.command("status")
     assert done.returncode == 1
-    assert "is the worker running" in done.stderr
+    assert "is its server running" in done.stderr
     with setting.sync:
         done = setting.command("status")
         assert done.returncode == 0, done.stderr
-        assert "registry home: heard" in done.stdout or "never heard" in done.stdout
+        assert "registry home: last reached" in done.stdout or "never reached" in done.stdout
         done = setting.command("once")
         assert done.returncode == 1
         assert "only one may" in done.stderr
         done = setting.command("discover", f"a1._device.{DOMAIN}", "--json")
         assert done.returncode == 1
-        # Nobody answers on the resolver's port.
+        # No resolver answers on this port.
         assert json.loads(done.stdout)["reason"] == "dns_unavailable"
         done = setting.command("discover", "a1._device.example.org", "--install", "--json")
         assert json.loads(done.stdout)["reason"] == "policy_no_rule"

@@ -1,4 +1,4 @@
-"""What strangers can make the worker do: next to nothing. Real DNS, real TLS, real sockets."""
+"""What untrusted hints can make the worker do, with real DNS, TLS and sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import pytest
 from aiohttp import web
 
-from dane_radius.local.control_socket import ask
+from dane_radius.local import ask
 from tests.harness.pki import Authority, Identity, authority, self_signed
 from tests.harness.process import wait_for
 from tests.harness.trust_sync import authority_path
@@ -23,7 +23,7 @@ def discover(site: Site, name: str) -> dict[str, object]:
 
 
 def device_of(site: Site, domain: str, ca: Authority, **options: object) -> tuple[str, Identity]:
-    """A device whose certificate stands in the DNS as `4 0 0`, in an identity domain of the zone."""
+    """A device whose certificate the DNS has as `4 0 0`, in an identity domain of the zone."""
     name = site.name(f"_{domain}")
     device = ca.issue(name, **options)  # type: ignore[arg-type]
     site.publish(name, device.tlsa(4, 0, 0))
@@ -92,12 +92,12 @@ def test_a_hundred_megabytes_are_not_read(site: Site, announced: bool) -> None:
         for _ in range(1000):
             await response.write(b"A" * 100_000)
             sent += 100_000
-            # Writes to a connection that is gone are dropped, not refused, until the event loop has heard of it.
+            # Until the event loop notices that the connection is closed, writes are dropped.
             await asyncio.sleep(0)
         return response
 
     site.web.files[authority_path(ca)] = big
-    # The failure of a URL is remembered, and so is that of a name; each round has its own.
+    # Failures of URLs and names are remembered, so each case has its own.
     assert discover(site, name)["reason"] == "too_large"
     assert sent < 10_000_000
 
@@ -193,7 +193,7 @@ def test_a_failure_is_remembered_for_a_while_and_then_not(site: Site) -> None:
 
 
 def test_a_flood_of_random_identities_is_bounded_and_others_are_unaffected(site: Site) -> None:
-    """More names than the limits allow, from many clients at once; a device of another domain comes in meanwhile."""
+    """Many clients at once claim more names than the limits allow. A device of another domain is admitted meanwhile."""
     before = len(site.unbound.log.read_text().splitlines())
     results: list[str] = []
     lock = threading.Lock()
@@ -221,10 +221,10 @@ def test_a_flood_of_random_identities_is_bounded_and_others_are_unaffected(site:
     assert len(results) == 300
     started = sum(reason == "still_looking" for reason in results)
     print(f"{len(results)} hints in {seconds:.2f} s: {started} lookups, device admitted in {result.seconds:.3f} s")
-    # 20 tokens at once, 20 a second more.
+    # The limit is 20 at once, and 20 more for each second.
     assert 0 < started <= 20 + 20 * (seconds + 1)
     assert {"rate_limited", "overloaded"} & set(results)
-    # Each lookup is one query; nothing was fetched.
+    # Each lookup is one query. Nothing was fetched.
     text = site.unbound.log.read_text().splitlines()[before:]
     asked = sum("_flood.iot.example. tlsa in" in line.lower() for line in text)
     assert asked <= started + 1
@@ -232,7 +232,7 @@ def test_a_flood_of_random_identities_is_bounded_and_others_are_unaffected(site:
 
 
 def test_a_flood_through_the_radius_server_is_bounded_too(site: Site) -> None:
-    """Random identities from real EAP peers: the module's own limits come before the socket."""
+    """Real EAP peers claim random identities. The module's own limits apply before the socket."""
     device = self_signed("nobody._device.elsewhere.example")
     known = authority("Steady CA")
     name = site.name("_steady")

@@ -1,4 +1,4 @@
-"""A site that has never seen a device or its CA admits it at the first connection."""
+"""A site admits a device at the first connection, without prior knowledge of the device or its CA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.daemons
 @pytest.mark.parametrize("tls", ["1.2", "1.3"])
 def test_pkix_cd_first_connection_first_success(site: Site, tls: str) -> None:
     ca = authority(f"Roaming vendor CA {tls}")
-    # A domain of its own for each: the second run must not find the first one's CA.
+    # Each run has its own domain, so it does not find the CA of another.
     domain = {"1.2": "_roam", "1.3": "_device"}[tls]
     name = site.name(domain)
     device = ca.issue(name)
@@ -46,7 +46,7 @@ def test_dane_ta_first_connection_first_success(site: Site) -> None:
 
 def test_a_self_signed_device_first_connection_first_success(site: Site) -> None:
     for _ in range(2):
-        # The second one, too: the first one's certificate says nothing about it.
+        # The second device, too: the first one's certificate does not apply to it.
         name = site.name("_self")
         device = self_signed(name)
         site.publish(name, device.tlsa(3, 0, 0))
@@ -54,7 +54,7 @@ def test_a_self_signed_device_first_connection_first_success(site: Site) -> None
         decision = site.radius.decision_for(result.station)
         assert result.accepted, decision
         assert decision["evidence"]["matched"].startswith("3 0 0")
-        # And again: now it is known.
+        # At the second connection, it is known.
         before = site.radius.metric('dane_radius_hints_total{result="held"}')
         assert site.authenticate(device, name).accepted
         assert site.radius.metric('dane_radius_hints_total{result="held"}') == before + 1
@@ -117,6 +117,6 @@ def test_without_the_worker_known_devices_still_get_in(site: Site) -> None:
         assert site.radius.metric('dane_radius_hints_total{result="unavailable"}') == before + 1
     finally:
         site.sync.start()
-    # Its memory is on disk: what it had found is there without looking again.
+    # The anchors are on disk, so they are there after a restart without a lookup.
     assert site.sync.ask("discover", name=name)["state"] == "known"
     assert site.authenticate(device, name).accepted

@@ -1,4 +1,4 @@
-"""A NAS that is not ours (FreeRADIUS as an RFC 5176 server), and accounting that FreeRADIUS writes to PostgreSQL."""
+"""FreeRADIUS as a NAS (RFC 5176 server), and accounting that FreeRADIUS writes to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def policy(vlan: int) -> str:
 
 @dataclass
 class RadiusNas:
-    """FreeRADIUS in the part of a NAS: it takes Disconnect- and CoA-Requests, but no CoA to VLAN 44 (Error-Cause 405).
+    """FreeRADIUS as a NAS. It accepts Disconnect- and CoA-Requests, but no CoA to VLAN 44 (Error-Cause 405).
 
-    It verifies Message-Authenticator by itself, and drops what fails.
+    It verifies the Message-Authenticator, and drops invalid requests.
     """
 
     folder: Path
@@ -100,7 +100,7 @@ server coa {{
         return path.read_text(errors="replace") if path.exists() else ""
 
     def conversation(self, start_at: int = 0) -> list[str]:
-        """The packets, in their order: `Received CoA-Request`, `Sent CoA-ACK`."""
+        """The packets in their order, such as `Received CoA-Request` and `Sent CoA-ACK`."""
         kinds = ("CoA-Request", "CoA-ACK", "CoA-NAK", "Disconnect-Request", "Disconnect-ACK", "Disconnect-NAK")
         lines = self.text()[start_at:].splitlines()
         return [
@@ -121,7 +121,7 @@ class Branch:
     nas: RadiusNas
 
     def account(self, status: str, name: str, session: str) -> None:
-        """What a NAS says about a session (RFC 2866), by radclient."""
+        """Send a NAS's accounting request (RFC 2866) by radclient."""
         attributes = {
             "Acct-Status-Type": status, "User-Name": f'"{name}"', "Acct-Session-Id": f'"{session}"',
             "NAS-IP-Address": self.nas.address, "NAS-Port": "1", "Calling-Station-Id": '"02-00-00-00-00-77"',
@@ -166,7 +166,7 @@ def branch() -> Iterator[Branch]:
 
 
 def use_postgresql(radius: FreeRadius, database: PostgreSQL) -> None:
-    """What the comment in mods-available/dane_sql tells an operator to do."""
+    """Follow the comment in mods-available/dane_sql."""
     module = radius.raddb / "mods-available" / "dane_sql"
     text = module.read_text().replace('dialect = "sqlite"', 'dialect = "postgresql"')
     server = f'server = "127.0.0.1"\n\tport = {database.port}\n\tlogin = "registry"\n\tradius_db = "postgres"\n'
@@ -179,7 +179,7 @@ def test_accounting_in_postgresql_and_secrets_from_the_nas_table(branch: Branch)
     name = f"s1._device.{ZONE}"
     branch.knot.add_tlsa(ZONE, name, str(self_signed(name).tlsa()), 1)
     branch.account("Start", name, "PG-1")
-    # Somebody who came in by a password, and of whom the DNS knows nothing.
+    # A user with a password, whose name is not in the DNS.
     branch.account("Start", "alice", "PG-0")
     live = "SELECT username FROM radacct WHERE acctstoptime IS NULL ORDER BY username"
     assert branch.execute(live) == [("alice",), (name,)]
@@ -187,7 +187,7 @@ def test_accounting_in_postgresql_and_secrets_from_the_nas_table(branch: Branch)
     with branch.sync(limits, "sync-postgresql") as sync:
         wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
         branch.knot.delete_tlsa(ZONE, name)
-        # Nobody has told it the secret yet: it says so, and does not forget the session.
+        # The secret is not configured yet. The status says so, and the session stays pending.
         wait_for(lambda: sync.status()["sessions"]["pending"], "the session to be pending", timeout=15)
         assert sync.status()["sessions"]["pending"][0]["reply"].startswith("unknown_nas")
         assert branch.nas.conversation() == []
@@ -212,12 +212,12 @@ def test_postgresql_that_goes_away_is_said_so_and_found_again(branch: Branch) ->
         wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
         branch.database.kill()
         wait_for(lambda: sync.status()["sessions"]["error"], "the error")
-        # Sessions that cannot be seen are not over.
+        # A session that cannot be read has not ended.
         assert sync.status()["sessions"]["watched_names"] == 1
         branch.database.start()
         wait_for(lambda: not sync.status()["sessions"]["error"], "the database to be read again", timeout=15)
         assert sync.status()["sessions"]["watched_names"] == 1
-    # radiusd's connection was cut as well; it makes another one.
+    # radiusd's connection was closed, too. It opens another one.
     branch.account("Stop", name, "PG-2")
 
 
@@ -241,7 +241,7 @@ def test_a_changed_vlan_is_sent_as_coa_and_as_disconnect_where_the_nas_cannot(br
             'Acct-Session-Id = "COA-1"',
         ):
             assert attribute in received
-        # It has moved, and is not taken for ended: the next change reaches it as well. This one the NAS cannot do.
+        # The session was moved, so it has not ended, and the next change applies to it. The NAS refuses that one.
         mark = len(branch.nas.text())
         branch.radius.write_policy(policy(44))
         wait_for(lambda: len(sync.events("session over")) == 2, "the Disconnect", timeout=15)

@@ -14,17 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.core.anchor_record import AnchorSource
+from dane_radius.core import AnchorSource
 from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.knot import Knot, Zone
 from tests.harness.pki import Authority, Identity, authority
 from tests.harness.process import wait_for
+from tests.harness.switch import Switch
 from tests.harness.trust_sync import TrustSync, WebServer, anchor_json
 from tests.harness.unbound import Unbound
-from tests.harness.wired import Wire
-from trust_sync.certificate import parse_certificate
-from trust_sync.store import AnchorStore
+from trust_sync.anchors import AnchorStore, parse_certificate
 
 pytestmark = pytest.mark.daemons
 
@@ -41,14 +40,14 @@ rules:
 
 @dataclass
 class Office:
-    """A site with a switch, FreeRADIUS with accounting, and a registry to listen to."""
+    """A site with a switch, FreeRADIUS with accounting, and a registry."""
 
     folder: Path
     knot: Knot
     unbound: Unbound
     web: WebServer
     radius: FreeRadius
-    wire: Wire
+    wire: Switch
     ca: Authority
 
     def sync(self, settings: str = "", *, feed: bool = True, nas: str = "", name: str = "sync") -> TrustSync:
@@ -104,7 +103,7 @@ def office() -> Iterator[Office]:
         web = stack.enter_context(WebServer(folder / "web", ["localhost"]))
         web.anchors.append(anchor_json(ca, ZONE))
         radius = FreeRadius(folder / "radius", unbound.port, POLICY, accounting="sqlite")
-        wire = Wire(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
+        wire = Switch(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
         radius.prepare()
         radius.add_client("wire", wire.nas_address)
         stack.enter_context(radius)
@@ -166,7 +165,7 @@ def test_a_nas_that_does_not_answer_is_tried_again_and_reported_over_a_restart(o
             wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
             office.knot.delete_tlsa(ZONE, name)
             office.web.announce("device.revoked", name=name, domain=ZONE)
-            # hostapd drops what has a wrong authenticator, as RFC 5176 wants it: silence.
+            # hostapd silently drops a request with a wrong authenticator, as RFC 5176 requires.
             wait_for(lambda: [p for p in sync.status()["sessions"]["pending"] if p["attempts"] >= 2], "two attempts")
             assert sync.status()["sessions"]["pending"][0]["reply"].startswith("silent")
             assert office.live(name) == 1
@@ -174,7 +173,7 @@ def test_a_nas_that_does_not_answer_is_tried_again_and_reported_over_a_restart(o
             supplicant.stop()
             raise
     try:
-        # The secret is put right while the worker is down; it goes on where it was, without any new notice.
+        # The secret is corrected while the worker is stopped. It continues without another notice.
         before = office.wire.disconnections()
         again = office.sync(limits, feed=False, name="sync-silent")
         with again:
@@ -185,7 +184,7 @@ def test_a_nas_that_does_not_answer_is_tried_again_and_reported_over_a_restart(o
 
 
 def test_a_changed_vlan_reaches_a_nas_that_takes_no_coa_as_a_disconnect(office: Office) -> None:
-    """hostapd refuses CoA-Requests that it has no use for; the device comes back by itself, in its new VLAN."""
+    """hostapd refuses the CoA-Request. After the Disconnect-Request, the device reconnects in its new VLAN."""
     name = f"cam6.{DOMAIN}"
     device = office.device(name)
     nas = f"[[nas]]\naddress = '{office.wire.nas_address}'\nsecret = '{office.wire.das_secret}'\ncoa = true\n"
@@ -216,7 +215,7 @@ def test_a_dns_outage_ends_no_session_and_the_next_answer_does(office: Office) -
             wait_for(lambda: sync.status()["sessions"]["watched_names"] == 1, "the worker to see the session")
             before = office.wire.disconnections()
             office.unbound.stop()
-            wait_for(lambda: len(sync.events("name not settled; asked again")) >= 1, "a look in vain", timeout=30)
+            wait_for(lambda: len(sync.events("lookup not conclusive; retrying")) >= 1, "a look in vain", timeout=30)
             assert office.wire.disconnections() == before
             assert sync.status()["sessions"]["pending"] == []
             office.knot.delete_tlsa(ZONE, name)
@@ -229,7 +228,7 @@ def test_a_dns_outage_ends_no_session_and_the_next_answer_does(office: Office) -
 def test_a_removed_anchor_stops_counting_at_once_although_openssl_still_has_it(office: Office) -> None:
     name = f"cam5.{DOMAIN}"
     device = office.ca.issue(name)
-    # PKIX-EE: the record alone does not do, the path to a held anchor must be there as well.
+    # PKIX-EE requires a path to a held anchor besides the record.
     office.knot.add_tlsa(ZONE, name, str(device.tlsa(1, 1, 1)), 60)
     with office.sync(name="sync-removal") as sync:
         wait_for(lambda: sync.status()["anchor_count"] == 1, "the registry's anchor")
@@ -240,7 +239,7 @@ def test_a_removed_anchor_stops_counting_at_once_although_openssl_still_has_it(o
         wait_for(lambda: sync.status()["anchor_count"] == 0, "the anchor to go")
         result = authenticate(office.radius, peer)
         assert not result.accepted
-        # The handshake came to its end: it was the decision that refused.
+        # The handshake was completed. The decision refused the device.
         assert office.radius.decision_for(result.station)["reason"] == "chain_invalid"
         office.web.announce("anchor.added", domain=ZONE, anchor=office.ca)
         wait_for(lambda: sync.status()["anchor_count"] == 1, "the anchor to come back")

@@ -1,4 +1,4 @@
-"""The worker as its systemd unit runs it: a user of its own, no capabilities, and a system that it cannot write to."""
+"""The worker as its systemd unit runs it: its own user, no capabilities, and a read-only system."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ pytestmark = pytest.mark.daemons
 ZONE = "iot.example"
 POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{ZONE}'], grant: {{vlan: 1}}}}\n"
 UNIT = REPOSITORY / "containers" / "systemd" / "trust-sync.service"
-# Some user that has nothing to do with any of this, in the group that the unit gives the worker.
+# An unrelated user, in the group that the unit gives the worker.
 USER, GROUP = "nobody", "freerad"
 
-# ProtectSystem=strict, with what the unit's folders leave writable; then the user, and no way back.
+# ProtectSystem=strict with the unit's writable folders. Then the user is changed irrevocably.
 _ENTER = """
 set -e
 mount --make-rprivate /
@@ -44,7 +44,7 @@ umask {umask}
 exec setpriv --reuid={user} --regid={group} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \\
     /usr/bin/python3 -c '{deny_write_execute}' {command}
 """
-# MemoryDenyWriteExecute=yes: prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN), of Linux 6.3; older kernels just refuse it.
+# MemoryDenyWriteExecute=yes: prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN), of Linux 6.3; older kernels refuse it.
 _DENY_WRITE_EXECUTE = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -57,14 +57,14 @@ def unit_setting(key: str) -> str:
 
 @dataclass
 class Unprivileged(TrustSync):
-    """Started as the unit says, as far as that goes without systemd. `python_path`: where the packages are readable."""
+    """Started as the unit says, as far as possible without systemd. python_path: readable copies of the packages."""
 
     python_path: str = ""
     anchors: Path = Path()
 
     @property
     def folders(self) -> dict[str, Path]:
-        """The unit's own folders, and where they are here."""
+        """The unit's folders, and their replacements in the test."""
         return {
             "StateDirectory dane-radius/anchors": self.anchors,
             "StateDirectory dane-radius/trust-sync": self.state_file.parent,
@@ -163,7 +163,7 @@ def test_everything_works_without_privileges(place: Place) -> None:
         assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
         assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
-        # The server's user reaches the worker's socket, and reads what the worker writes: first connection, in.
+        # The server's user can use the worker's socket and read its anchors: the first connection succeeds.
         result = authenticate(place.radius, peer)
         assert result.accepted, place.radius.decision_for(result.station)
         assert mode(sync.socket) == (0o660, USER, GROUP)
@@ -173,7 +173,7 @@ def test_everything_works_without_privileges(place: Place) -> None:
         assert mode(place.radius.anchor_dir / "index.jsonl")[0] == 0o644
         pem = place.radius.anchor_dir / "ca" / f"anchor-{ca.fingerprint}.pem"
         assert mode(pem) == (0o644, USER, GROUP)
-        # It reads the server's accounting, and reaches the module's control socket.
+        # The worker can read the server's accounting, and use the module's control socket.
         attributes = (
             f'Acct-Status-Type = Start, User-Name = "{name}", Acct-Session-Id = "U-1", NAS-IP-Address = 10.9.9.9'
         )
@@ -191,7 +191,7 @@ def test_everything_works_without_privileges(place: Place) -> None:
     [("freerad", "freerad", True), ("daemon", "daemon", False), ("daemon", "freerad", False)],
 )
 def test_who_may_use_the_socket(place: Place, user: str, group: str, answered: bool) -> None:
-    # The last one passes the file's mode; it is the peer check that stops it.
+    # The last user passes the file's mode. The check of the peer refuses it.
     question = (
         "import socket, sys\n"
         "s = socket.socket(socket.AF_UNIX); s.settimeout(10)\n"

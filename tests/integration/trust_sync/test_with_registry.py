@@ -1,4 +1,4 @@
-"""The whole way: a real registry enrolls and revokes; a real switch port lets the device in, and out again."""
+"""From enrollment to revocation: a real registry, and a real switch port that admits and disconnects the device."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.harness.eap import authenticate, write_peer_config
 from tests.harness.freeradius import SECRET, FreeRadius
 from tests.harness.pki import Identity
 from tests.harness.process import wait_for
+from tests.harness.switch import Switch
 from tests.harness.trust_sync import TrustSync
 from tests.harness.unbound import Unbound
-from tests.harness.wired import Wire
 from tests.integration.iot_registry.parts import Registry
 
 pytestmark = pytest.mark.daemons
@@ -33,7 +33,7 @@ POLICY = f"version: 1\nrules:\n  - {{name: all, identity: ['**.{ZONE}'], grant: 
 
 
 def enroll(registry: Registry, label: str) -> tuple[str, Identity]:
-    """A device with a key of its own and a certificate over EST."""
+    """A device with its own key and a certificate from EST."""
     name, bundle = registry.add(label)
     return name, request_certificate(registry, name, bundle)
 
@@ -62,7 +62,7 @@ class Home:
     registry: Registry
     unbound: Unbound
     radius: FreeRadius
-    wire: Wire
+    wire: Switch
     sync: TrustSync
 
     def peer(self, device: Identity, name: str) -> Path:
@@ -77,7 +77,7 @@ class Home:
         return path
 
     def anchors(self) -> dict[str, str]:
-        """Fingerprints and subjects of what the worker holds."""
+        """Fingerprints and subjects of the worker's anchors."""
         return {anchor["fingerprint"]: anchor["subject"] for anchor in self.sync.status()["anchors"]}
 
 
@@ -91,7 +91,7 @@ def home() -> Iterator[Home]:
         stubs = {ZONE: ("127.0.0.1", registry.dns_port)}
         unbound = stack.enter_context(Unbound(folder / "unbound", stubs, trust_anchor(registry)))
         radius = FreeRadius(folder / "radius", unbound.port, POLICY, accounting="sqlite")
-        wire = Wire(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
+        wire = Switch(folder / "wire", radius.auth_port, radius.acct_port, SECRET)
         radius.prepare()
         radius.add_client("wire", wire.nas_address)
         stack.enter_context(radius)
@@ -132,7 +132,7 @@ def test_from_enrollment_to_revocation(home: Home) -> None:
 
 
 def test_an_emergency_rollover_replaces_the_anchor_and_ends_every_session(home: Home) -> None:
-    """The day when the issuing key is in other hands: its CA goes, its devices are out, and come back as new ones."""
+    """The issuing key is compromised: its CA is removed, its devices lose access, and enroll again."""
     registry, wire, sync = home.registry, home.wire, home.sync
     name, device = enroll(registry, "cam2")
     wait_for(lambda: registry.knot.tlsa(name), "the record")
@@ -150,21 +150,21 @@ def test_an_emergency_rollover_replaces_the_anchor_and_ends_every_session(home: 
         wait_for(lambda: len(sync.events("session over")) > over, "the worker to know")
         ended = sync.events("session over")[over]
         assert (ended["name"], ended["how"]) == (name, "ack")
-        # The proof was the DNS's: validated absence, while the old keys were still good.
+        # The DNS proved the absence of the record while the old keys were still valid.
         assert ended["cause"] == "absent"
         wait_for(lambda: len(home.anchors()) == 1 and old_anchor not in home.anchors(), "the anchor to be replaced")
         print(f"rollover: {rolled:.2f} s, {done['devices']} devices; disconnect at NAS after {ended['seconds']} s")
     finally:
         supplicant.stop()
-    # The parent's DS is changed, as the operator is told to; here that is the resolver's trust anchor.
+    # The operator must change the DS in the parent. Here, that is the resolver's trust anchor.
     home.unbound.stop()
     home.unbound.anchors = trust_anchor(registry)
     home.unbound.start()
-    # The old certificate is worth nothing, although OpenSSL may still have its CA in memory.
+    # The old certificate is refused, although OpenSSL may still have its CA in memory.
     peer = home.peer(device, "cam2-old")
     peer.write_text(peer.read_text().replace(f"ctrl_interface={home.folder}/wpa\n", ""))
     assert not authenticate(home.radius, peer).accepted
-    # With a new token, it enrolls under the new CA and is in at once.
+    # With a new token, it enrolls under the new CA and is admitted at once.
     fresh = {entry["name"]: entry["bundle"] for entry in map(json.loads, bundles.read_text().splitlines())}
     again = request_certificate(registry, name, fresh[name])
     wait_for(lambda: registry.knot.tlsa(name), "the new record")

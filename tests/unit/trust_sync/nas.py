@@ -10,14 +10,15 @@ import threading
 from pyrad.dictionary import Dictionary
 from pyrad.packet import CoANAK, CoAPacket, CoARequest, DisconnectNAK
 
-from trust_sync.config import NasConfig
-from trust_sync.disconnect import Disconnector, NasDirectory
+from trust_sync.sessions.disconnector import Disconnector
+from trust_sync.sessions.nas_directory import NasDirectory
+from trust_sync.shared import NasConfig
 
 DICTIONARY = Dictionary(io.StringIO("ATTRIBUTE Error-Cause 101 integer\n"))
 
 
 class Nas:
-    """A NAS on a UDP port: drops the first `drop` requests, then answers with `replies`, over and over the last."""
+    """A NAS on a UDP port. It drops the first `drop` requests, and then sends `replies`, of which the last repeats."""
 
     def __init__(self, replies: list[int | None], drop: int = 0, secret: bytes = b"s") -> None:
         self.replies, self.drop, self.secret = replies, drop, secret
@@ -36,7 +37,7 @@ class Nas:
                 self.requests.append(data)
                 if self.drop:
                     self.drop -= 1
-                    # Noise instead: for another request, with a wrong authenticator, and no RADIUS at all.
+                    # Noise: for another request, with a wrong authenticator, and without RADIUS format.
                     for noise in (b"", b"x" * 30, bytes([41, data[1], 0, 20]) + bytes(16)):
                         self.socket.sendto(noise, peer)
                     continue

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from trust_sync.certificate import CertificateProblem, CertificateRefused, check_authority, parse_certificate
-from trust_sync.reasons import Reason, of_certificate
+from trust_sync.anchors import CertificateProblem, CertificateRefused, check_authority, parse_certificate
+from trust_sync.discovery import Reason
+from trust_sync.discovery.reasons import reason_of_certificate
 
 NAME = "a1._device.example.net"
 NOW = datetime.now(UTC)
@@ -69,7 +70,7 @@ def test_what_takes_too_much_work_is_no_anchor(octets: bytes, problem: str) -> N
     with pytest.raises(CertificateRefused, match=problem) as refused:
         check_authority(certificate, NAME, NOW)
     assert refused.value.problem is CertificateProblem.TOO_COMPLEX
-    assert of_certificate(refused.value.problem) is Reason.TOO_COMPLEX
+    assert reason_of_certificate(refused.value.problem) is Reason.TOO_COMPLEX
 
 
 @pytest.mark.parametrize(
@@ -81,4 +82,4 @@ def test_what_real_cas_have_is_taken(octets: bytes) -> None:
 
 
 def test_every_problem_has_its_reason() -> None:
-    assert {of_certificate(problem).value for problem in CertificateProblem} == set(CertificateProblem)
+    assert {reason_of_certificate(problem).value for problem in CertificateProblem} == set(CertificateProblem)

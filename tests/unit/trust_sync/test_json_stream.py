@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trust_sync.json_stream import Bounds, ObjectReader, StreamError, TooLarge, Unusable
+from trust_sync.registries.json_stream import Bounds, ObjectReader, StreamError, TooLarge, Unusable
 
 BOUNDS = Bounds(1_000_000, 1000, {"changes": 100, "names": 5})
 TEXT = b'{"next": 7, "changes": [{"seq": 1}, 2, "three", [4], null] , "names":[], "more": {"a": [{"b": "\xc3\xbc"}]}}'
@@ -17,12 +17,12 @@ ELEMENTS = [("changes", {"seq": 1}), ("changes", 2), ("changes", "three"), ("cha
 
 
 def read(text: bytes, *, size: int = 1 << 20, bounds: Bounds = BOUNDS) -> tuple[list[tuple[str, Any]], ObjectReader]:
-    """All elements of a text that comes in pieces of `size` octets."""
+    """All elements of a text that arrives in pieces of `size` octets."""
     reader = ObjectReader(bounds)
     found: list[tuple[str, Any]] = []
     for start in range(0, len(text), size):
         found += reader.feed(text[start : start + size])
-    return [*found, *reader.feed(b"", last=True)], reader
+    return [*found, *reader.finish()], reader
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
@@ -39,7 +39,7 @@ def test_a_long_text_is_handed_out_before_it_ends(size: int) -> None:
     text = json.dumps({"changes": items, "pad": ["y" * 90] * 8, "next": 90}).encode()
     bounds = Bounds(1_000_000, 1000, {"changes": 100})
     assert [item for _, item in read(text, size=size, bounds=bounds)[0]] == items
-    # What is whole is handed out although nothing has ended yet.
+    # Complete elements are returned although the text has not ended.
     reader = ObjectReader(Bounds(1_000_000, 1000, {"changes": 5000}))
     assert len(list(reader.feed(b'{"changes": [' + b'{"seq": 1}, ' * 2000))) == 2000
 
@@ -119,7 +119,7 @@ def test_an_element_without_a_meaning_does_not_hide_its_neighbours(item: bytes) 
 
 
 def test_octets_that_come_one_by_one_are_not_parsed_again_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work for an element that never ends grows with its octets, not with their square."""
+    """The work for an endless element grows linearly with its octets."""
     looked_at = 0
     text = b'{"changes":[[' + b"[],"
     reader = ObjectReader(Bounds(10_000_000, 200_000, {"changes": 10}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dane_radius.core.der import DerError
+from dane_radius.core import AnchorSource, DerError
+from tests.harness.pki import authority
 from tests.harness.process import run
-from trust_sync.certificate import parse_certificate
-from trust_sync.openssl_name import canonical_name, name_hash
+from trust_sync.anchors import AnchorStore, parse_certificate
+from trust_sync.anchors.openssl_name import canonical_name, name_hash
 
 KEY = ed25519.Ed25519PrivateKey.generate()
 
@@ -127,12 +129,6 @@ def test_anything_else_is_an_error_of_its_own_kind(octets: bytes) -> None:
 
 
 def test_a_folder_of_many_gets_the_links_that_openssl_rehash_makes(tmp_path: Path) -> None:
-    from datetime import UTC, datetime
-
-    from dane_radius.core.anchor_record import AnchorSource
-    from tests.harness.pki import authority
-    from trust_sync.store import AnchorStore
-
     subjects = [f"CA {n}" for n in range(30)]
     key = ec.generate_private_key(ec.SECP256R1())
     same_name = [authority("Renewed CA", key=key) for _ in range(3)]
@@ -142,7 +138,7 @@ def test_a_folder_of_many_gets_the_links_that_openssl_rehash_makes(tmp_path: Pat
         ours = {(path.name, path.read_bytes()) for path in (tmp_path / "ca").glob("*.[0-9]")}
         run(["openssl", "rehash", tmp_path / "ca"])
         theirs = {(path.name, path.read_bytes()) for path in (tmp_path / "ca").glob("*.[0-9]")}
-    # Which of the equal names gets which number is up to the order of the folder.
+    # The order of the folder decides which of the equal names has which number.
     assert {name for name, _ in ours} == {name for name, _ in theirs}
     assert sorted(content for _, content in ours) == sorted(content for _, content in theirs)
     assert len(ours) == 33

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dane_radius.core.anchor_record import AnchorSource
-from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.core import AnchorSource
+from dane_radius.local import AnchorDirectory
 from tests.harness.pki import Authority, authority, new_key, self_signed
-from trust_sync.certificate import parse_certificate
-from trust_sync.store import AnchorStore, ShadowError, StoreError
+from trust_sync.anchors import AnchorStore, ShadowError, StoreError, TooManyDomainsError, parse_certificate
+from trust_sync.anchors.store import MAX_DOMAINS
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 DOMAIN = "_device.example.net"
@@ -24,7 +24,7 @@ def put(store: AnchorStore, ca: Authority, *domains: str, source: AnchorSource =
 
 
 def seen(path: Path) -> dict[str, tuple[str, ...]]:
-    """The anchors as the module sees them, whose certificates it can load: fingerprint -> domains."""
+    """The anchors whose certificates the module can load: domains by fingerprint."""
     reader = AnchorDirectory(path)
     reader.refresh()
     assert reader.last_error is None
@@ -78,10 +78,10 @@ def test_an_anchor_can_serve_more_domains_and_fewer(tmp_path: Path) -> None:
         put(store, ca, "_device.one.example")
         assert put(store, ca, "_device.two.example")
         assert seen(tmp_path) == {ca.fingerprint: ("_device.one.example", "_device.two.example")}
-        assert store.remove(ca.fingerprint, ["_device.one.example"])
-        assert not store.remove(ca.fingerprint, ["_device.one.example"])
+        assert store.withdraw(ca.fingerprint, ["_device.one.example"])
+        assert not store.withdraw(ca.fingerprint, ["_device.one.example"])
         assert seen(tmp_path) == {ca.fingerprint: ("_device.two.example",)}
-        assert store.remove(ca.fingerprint, ["_device.two.example"])
+        assert store.withdraw(ca.fingerprint, ["_device.two.example"])
     assert seen(tmp_path) == {}
 
 
@@ -108,7 +108,7 @@ def test_an_anchor_that_would_shadow_another_is_refused(tmp_path: Path, same: st
         with pytest.raises(ShadowError, match="would shadow"):
             put(store, attacker, "_device.attacker.example")
         assert (tmp_path / "index.jsonl").read_bytes() == before
-        # With the first one gone there is nothing left to shadow.
+        # After the removal of the first one, nothing is shadowed.
         store.remove(victim.fingerprint)
         assert put(store, attacker, "_device.attacker.example")
 
@@ -143,7 +143,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     for cut in range(1, len(last) + 1, 7):
         index.write_bytes(whole[: len(whole) - 1 - cut])
         with AnchorStore(tmp_path) as store:
-            assert set(store.records) == {one.fingerprint}
+            assert set(store.held.records) == {one.fingerprint}
         assert seen(tmp_path) == {one.fingerprint: (DOMAIN,)}
         assert put_again(tmp_path, two)
     assert set(seen(tmp_path)) == {one.fingerprint, two.fingerprint}
@@ -194,7 +194,7 @@ def test_only_one_writer(tmp_path: Path) -> None:
 
 
 def test_the_journal_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trust_sync.store._COMPACT_SLACK", 10)
+    monkeypatch.setattr("trust_sync.anchors.journal._COMPACT_SLACK", 10)
     reader = AnchorDirectory(tmp_path)
     ca = authority("Comes and goes")
     with AnchorStore(tmp_path) as store:
@@ -218,3 +218,13 @@ def test_an_end_entity_certificate_can_be_kept_too(tmp_path: Path) -> None:
         record = store.add(parse_certificate(device.der), ["a1.camera._device.example.net"], AnchorSource.LEAF, NOW)
     assert record is not None
     assert record.source is AnchorSource.LEAF
+
+
+def test_a_well_known_ca_does_not_take_on_domains_without_end(tmp_path: Path) -> None:
+    with AnchorStore(tmp_path) as store:
+        certificate = parse_certificate(authority("Well-known").der)
+        for number in range(MAX_DOMAINS):
+            store.add(certificate, [f"_x{number}.evil.example"], AnchorSource.DANE_TA, NOW)
+        with pytest.raises(TooManyDomainsError):
+            store.add(certificate, ["_one.more.example"], AnchorSource.DANE_TA, NOW)
+        assert store.add(certificate, ["example.net"], AnchorSource.REGISTRY, NOW)

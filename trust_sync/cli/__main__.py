@@ -1,0 +1,5 @@
+"""`python -m trust_sync.cli`."""
+
+from trust_sync.cli import main
+
+main(prog_name="trust-sync")

@@ -1,0 +1,21 @@
+"""What the parts of this room have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy import Policy
+from trust_sync.sessions.metrics import SessionMetrics
+from trust_sync.shared import Config, Reporting
+
+
+@dataclass(frozen=True)
+class SessionContext:
+    """Configuration, policy in force, reporting and clock. wall: seconds since 1970, as times outlive the process."""
+
+    config: Config
+    policy: Callable[[], Policy]
+    reporting: Reporting[SessionMetrics]
+    wall: Callable[[], float] = time.time

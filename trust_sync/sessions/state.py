@@ -1,0 +1,33 @@
+"""What is remembered of sessions over a restart. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trust_sync.sessions.session import Session
+from trust_sync.sessions.validity import TerminationCause
+
+
+@dataclass
+class PendingTermination:
+    """A session that is to be ended, or moved to another VLAN.
+
+    noticed: when its cause was noticed. due: when the next request is sent. Both are seconds since 1970. vlan: the
+    VLAN to which the session is moved; None: it is ended.
+    """
+
+    session: Session
+    cause: TerminationCause
+    noticed: float
+    due: float
+    attempts: int = 0
+    last_reply: str = ""
+    vlan: str | None = None
+
+
+@dataclass
+class SessionState:
+    """pending: by unique session ID. records: the TLSA records last seen of each name with live sessions, as text."""
+
+    pending: dict[str, PendingTermination] = field(default_factory=dict)
+    records: dict[str, list[str]] = field(default_factory=dict)

@@ -1,0 +1,42 @@
+"""What every room of the worker uses: configuration, backoff, fair use of the event loop, DNS, HTTPS, notices.
+
+May import `dane_radius.core`, `dane_radius.dns`, `dane_radius.local` and `dane_radius.server`, and no other room.
+"""
+
+from trust_sync.shared.backoff import retry_delay
+from trust_sync.shared.config import (
+    DEFAULT_CONFIG,
+    Config,
+    DiscoveryConfig,
+    IpNetwork,
+    NasConfig,
+    RegistryConfig,
+    check_config,
+    load_config,
+    read_secret,
+)
+from trust_sync.shared.dns_client import DnsClient
+from trust_sync.shared.https import new_session, tls_context
+from trust_sync.shared.notices import Notice, Trigger
+from trust_sync.shared.reporting import Reporting
+from trust_sync.shared.time_slice import TimeSlice
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "Config",
+    "DiscoveryConfig",
+    "DnsClient",
+    "IpNetwork",
+    "NasConfig",
+    "Notice",
+    "RegistryConfig",
+    "Reporting",
+    "TimeSlice",
+    "Trigger",
+    "check_config",
+    "load_config",
+    "new_session",
+    "read_secret",
+    "retry_delay",
+    "tls_context",
+]
