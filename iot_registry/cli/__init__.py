@@ -1,7 +1,7 @@
 """The `iot-registry` command.
 
-On the registry's machine, it works on the state directory and the database. Whoever can read those is an administrator
-already, so that it needs no API key. With --url it uses the JSON API of a registry elsewhere.
+On the registry's machine, it works on the state directory and the database. Anyone who can read those is an
+administrator already, so that it needs no API key. With --url it uses the JSON API of a registry elsewhere.
 """
 
 from __future__ import annotations

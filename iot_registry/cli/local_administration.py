@@ -39,7 +39,7 @@ from iot_registry.store.database import Database
 
 
 class LocalAdministration:
-    """See `Administration`. No API key is needed: whoever can read the state directory and the database may do this."""
+    """See `Administration`. Users who can read the state directory and the database need no API key."""
 
     def __init__(self, settings: Settings, database: Database, who: Principal, root_key: Path | None = None) -> None:
         self.settings = settings

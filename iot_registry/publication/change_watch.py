@@ -90,6 +90,6 @@ class ChangeWatch:
                 if before is None or (before.seq, before.revoked_keys) != (found.seq, found.revoked_keys):
                     self._wake_all()
             except Exception:
-                # The database does not answer. Whoever waits gets an error of its own when it reads.
+                # The database does not answer. A request that waits gets an error of its own when it reads.
                 log.exception("watch.failed")
                 await asyncio.sleep(RETRY_SECONDS)

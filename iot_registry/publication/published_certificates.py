@@ -14,8 +14,8 @@ class PublishedCertificates:
     """Certificates whose records are in the DNS, and the coroutines that wait for one of them.
 
     A publication wakes only those who wait for that certificate: if every one of n enrollments looked at the database
-    whenever one of them was published, they would look n * n times. If another process publishes, nobody is woken
-    here, and whoever waits must look at the database.
+    whenever one of them was published, they would look n * n times. If another process publishes, it wakes
+    nothing here, and a request that waits must look at the database.
     """
 
     def __init__(self) -> None:

@@ -49,12 +49,12 @@ class Principal:
             raise Refused(Reason.FORBIDDEN, f"{what} needs an API key that is not confined to one domain")
 
 
-# Whoever asks for public data.
+# A client that asks for public data.
 ANYONE = Principal("public", frozenset({Scope.DOMAIN_READ}))
 
 
 def local_principal(user: str) -> Principal:
-    """A user of this machine. Whoever can read the state directory and the database is an administrator already."""
+    """A user of this machine. Anyone who can read the state directory is an administrator."""
     return Principal(f"local:{user}", frozenset({Scope.ADMIN}))
 
 

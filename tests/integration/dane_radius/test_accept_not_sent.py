@@ -1,4 +1,4 @@
-"""A server that refuses a device after the decision: the accept in the log is followed by a line that corrects it."""
+"""A server that refuses a device after the decision: a second line in the log corrects the accept."""
 
 from __future__ import annotations
 

@@ -68,6 +68,6 @@ def test_a_mended_file_with_the_old_text_clears_the_error(tmp_path: Path) -> Non
     assert store.refresh() is False
     assert store.last_error is None
     assert store.current.rules[0].name == "one"
-    # Whoever was told of the mistake is told of its end.
+    # The listener learns of the mistake, and of its end.
     assert [type(outcome).__name__ for outcome in seen] == ["PolicyError", "Policy"]
     assert seen[-1] is store.current
