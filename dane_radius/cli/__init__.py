@@ -1,4 +1,4 @@
-"""`dane-radius`: the decision on the command line, records to publish, installation, and the running module."""
+"""`dane-radius`: replays decisions, prints TLSA records, installs the module, and controls the running one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def main() -> None:
     """DANE authorization for EAP-TLS devices.
 
     \b
-    dane-radius check device.pem --ssid iot     would this device get in, and why?
-    dane-radius tlsa device.pem --verify        which records vouch for it, and are they there?
-    dane-radius install --raddb /etc/freeradius/3.0
-    dane-radius status                          what the running server has in force
-    dane-radius flush a1.camera._device.example.net
+    dane-radius check device.pem --ssid iot            decide about a device, and explain the decision
+    dane-radius tlsa device.pem --verify               print its TLSA records, and compare them with the DNS
+    dane-radius install --raddb /etc/freeradius/3.0    install the module into FreeRADIUS
+    dane-radius status                                 show the state of the running module
+    dane-radius flush a1.camera._device.example.net    remove cached answers of the running module
 
-    Exit codes: 0 done or accepted, 1 refused or failed, 2 wrong usage or a configuration that cannot be used.
+    Exit codes: 0 done or accepted, 1 refused or failed, 2 wrong usage or an unusable configuration.
     """
 
 

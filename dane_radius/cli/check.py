@@ -1,4 +1,4 @@
-"""`dane-radius check`: the server's own decision, step by step, for a certificate in a file."""
+"""`dane-radius check`: the server's decision about a certificate in a file, with an explanation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PUBLISHING_HELPS = frozenset(
 
 
 class _AnyName(Policy):
-    """A policy that covers every name: to ask what the DNS says, apart from any operator's policy."""
+    """A policy that covers every name, so that the result depends on the DNS alone."""
 
     def _rules_for(self, name: str) -> list[Rule]:
         return list(self.rules)
@@ -46,18 +46,18 @@ _ANY_NAME = _AnyName(
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("certificate", metavar="CERT.pem")
-@click.option("--ssid", help="The SSID where the device asks.")
-@click.option("--nas", help="NAS-Identifier or IP address of the access point or switch.")
-@click.option("--wired", is_flag=True, help="The device asks at a wired port (NAS-Port-Type Ethernet).")
-@click.option("--config", "config_file", help="Configuration file. Default: the installed one.")
-@click.option("--policy", "policy_file", help="Policy file instead of the configured one.")
-@click.option("--any-name", is_flag=True, help="Without any policy: does the DNS vouch for this certificate?")
-@click.option("--anchors", help="Anchor directory instead of the configured one.")
+@click.option("--ssid", help="The SSID of the network.")
+@click.option("--nas", help="The NAS-Identifier or IP address of the access point or switch.")
+@click.option("--wired", is_flag=True, help="The network is wired (NAS-Port-Type Ethernet).")
+@click.option("--config", "config_file", help="The configuration file. Default: the installed one.")
+@click.option("--policy", "policy_file", help="The policy file. Default: the configured one.")
+@click.option("--any-name", is_flag=True, help="Ignore policy: decide by the DNS alone.")
+@click.option("--anchors", help="The anchor directory. Default: the configured one.")
 @click.option(
-    "--resolver", help="ADDRESS[:PORT] on loopback, or tls://NAME@ADDRESS[:PORT], instead of the configured one."
+    "--resolver", help="ADDRESS[:PORT] on loopback, or tls://NAME@ADDRESS[:PORT]. Default: the configured resolver."
 )
 @click.option("--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="Decide as of this UTC time instead of now.")
-@click.option("--json", "as_json", is_flag=True, help="The decision as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
 def check(
     certificate: str,
     ssid: str | None,
@@ -71,7 +71,7 @@ def check(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Decide about a certificate as the RADIUS server would, and explain each step.
+    """Decide about a certificate as the RADIUS server would, and explain the decision.
 
     \b
     Example:
@@ -82,9 +82,12 @@ def check(
     """
     config = read_config(config_file)
     policy = _ANY_NAME if any_name else _load_policy(policy_file or config.policy, explicit=policy_file is not None)
-    address = nas if nas and nas.replace(".", "").replace(":", "").isalnum() and ("." in nas or ":" in nas) else None
     request = RequestFacts(
-        ssid=ssid, nas_identifier=nas, nas_address=address, nas_port_type="Ethernet" if wired else None
+        ssid=ssid,
+        nas_identifier=nas,
+        # Policy ignores an address that is not one.
+        nas_address=nas,
+        nas_port_type="Ethernet" if wired else None,
     )
     now = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
     leaf: Leaf | None = None
@@ -105,7 +108,7 @@ def _load_policy(path: str, *, explicit: bool) -> Policy:
     try:
         return load_policy(path)
     except PolicyError as error:
-        hint = "" if explicit else "\ndane-radius: name one with --policy, or use --any-name to leave policy out"
+        hint = "" if explicit else "\ndane-radius: name a policy with --policy, or ignore policy with --any-name"
         fail(f"{error}{hint}")
 
 
@@ -128,9 +131,10 @@ def _decide(
 
 
 def _to_publish(ruling: Ruling, leaf: Leaf | None, policy: Policy) -> str | None:
-    """The one record that would let this certificate in, where a record is what is missing.
+    """The record that would vouch for this certificate, if a missing or wrong record may be the reason for the refusal.
 
-    For the device's own key; where the rule requires a PKIX chain besides, of usage 1, which needs that chain, too.
+    The record matches the device's key, with usage 3. If the rule requires a PKIX chain, it has usage 1, and the device
+    also needs that chain.
     """
     if leaf is None or ruling.name is None or ruling.reason not in _PUBLISHING_HELPS:
         return None
@@ -155,7 +159,7 @@ def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetim
         row("certificate", f"SHA-256 {leaf.fingerprint}")
         row("valid", f"{leaf.not_before:%Y-%m-%d %H:%M}Z to {leaf.not_after:%Y-%m-%d %H:%M}Z")
         if not leaf.not_before <= now <= leaf.not_after:
-            row("", "OpenSSL refuses it for its dates in the handshake, before any decision")
+            row("", "not valid at this time: OpenSSL refuses it in the handshake, before any decision")
     if ruling.name:
         row("identity", f"{ruling.name}  (domain {identity_domain(ruling.name)})")
     row("rule", ruling.rule or "none")
@@ -179,6 +183,6 @@ def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetim
     if publish:
         console.print(f"\nThis record would vouch for the certificate:\n  {escape(publish)}")
     colour = "green" if decision.accepted else "red"
-    suffix = "  (monitored: it would have been a reject)" if ruling.monitored else ""
+    suffix = "  (monitored: a reject in enforce mode)" if ruling.monitored else ""
     console.print(f"\n[bold {colour}]{ruling.verdict.value}[/]  {ruling.reason.value}{suffix}")
     console.print(escape(ruling.detail))

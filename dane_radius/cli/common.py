@@ -1,4 +1,4 @@
-"""What several commands share: reading certificates and configurations, naming a resolver, and leaving with a code."""
+"""Functions that several commands share: reading certificates and configurations, resolvers, output, and errors."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _PEM_END = b"-----END CERTIFICATE-----"
 
 
 def fail(message: str, code: int = USAGE) -> NoReturn:
-    """Say what is wrong on stderr, and leave with `code`."""
+    """Print an error to stderr, and exit with `code`."""
     click.echo(f"dane-radius: {message}", err=True)
     sys.exit(code)
 
 
 def print_json(data: Any) -> None:
-    """One JSON document on stdout."""
+    """Print a JSON document to stdout."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def read_certificate(path: str) -> bytes:
     """The DER of the first certificate in a PEM or DER file; `-` is stdin. Raises Refused (`certificate_malformed`).
 
-    A file that cannot be read ends the command. What stands behind the first certificate is ignored: the server decides
-    about the leaf alone.
+    Further certificates are ignored, because the server decides about the leaf alone. If the file cannot be read, the
+    command exits with an error.
     """
     try:
         with click.open_file(path, "rb") as file:
@@ -54,7 +54,7 @@ def read_certificate(path: str) -> bytes:
 
 
 def read_config(path: str | None) -> Config:
-    """The configuration at `path`; without one, the installed one if there is one, else the defaults."""
+    """The configuration at `path`. If that is None: the installed configuration if it exists, or else the defaults."""
     try:
         if path is not None:
             return load_config(path)
@@ -64,7 +64,7 @@ def read_config(path: str | None) -> Config:
 
 
 def parse_resolver(text: str) -> Resolver:
-    """A resolver from `ADDRESS[:PORT]` (loopback) or `tls://NAME@ADDRESS[:PORT]`. A wrong one ends the command."""
+    """A resolver from `ADDRESS[:PORT]` (loopback) or `tls://NAME@ADDRESS[:PORT]`. The command exits on an error."""
     section: dict[str, Any] = {}
     rest = text
     if rest.startswith("tls://"):

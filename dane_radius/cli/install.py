@@ -1,8 +1,7 @@
-"""`dane-radius install`: into a FreeRADIUS configuration, and out of it."""
+"""`dane-radius install`: installs the module into a FreeRADIUS configuration, or uninstalls it."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,54 +10,58 @@ from typing import Any, TypeVar
 import click
 
 from dane_radius.cli.common import REFUSED, fail, print_json
-from dane_radius.install.installer import Installer, InstallError, Layout, radiusd_program
+from dane_radius.install import Installer, InstallError, Layout
+from dane_radius.install.radiusd import check_configuration
 
 _RADDB = Path("/etc/freeradius/3.0")
 _DEFAULTS = Layout(raddb=_RADDB)
-
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _option(name: str, text: str, kind: Any = Path, *, standard: object = None) -> Callable[[_Command], _Command]:
-    """An option that stays as the last installation had it; `standard` is what it is without one."""
+    """An option whose default is its value in the last installation, or `standard` in the first one."""
     return click.option(name, type=kind, default=None, show_default=str(standard) if standard else False, help=text)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--raddb", type=Path, default=_RADDB, show_default=True, help="FreeRADIUS's configuration folder.")
-@_option("--config-dir", "For our own settings.", standard=_DEFAULTS.config_dir)
-@_option("--anchors", "The trust anchors.", standard=_DEFAULTS.anchors)
-@_option("--server-key", "The EAP server's key.", standard=_DEFAULTS.server_key)
-@_option("--server-certificate", "The certificate that devices check.", standard=_DEFAULTS.server_certificate)
+@_option("--config-dir", "The folder for the module's own settings.", standard=_DEFAULTS.config_dir)
+@_option("--anchors", "The folder of the trust anchors.", standard=_DEFAULTS.anchors)
+@_option("--server-key", "The private key of the EAP server.", standard=_DEFAULTS.server_key)
+@_option(
+    "--server-certificate",
+    "The certificate of the EAP server, which devices verify.",
+    standard=_DEFAULTS.server_certificate,
+)
 @_option("--user", "The user that the server runs as.", str, standard=_DEFAULTS.user)
 @click.option(
     "--keep-default/--displace-default",
     default=None,
-    help="Leave the stock sites enabled; give ours other ports by hand.",
+    help="Leave the stock sites enabled. You must then change the ports of one of the sites.",
 )
 @click.option(
     "--resumption/--no-resumption",
     default=None,
-    help="Let devices resume TLS sessions; each time the decision is made anew.",
+    help="Allow devices to resume TLS sessions. Each resumption still needs a decision of its own.",
 )
-@_option("--hint-socket", "Socket where trust-sync takes hints about unknown identities; '' for none.", str)
+@_option("--hint-socket", "The socket where trust-sync takes hints about unknown identities; '' for none.", str)
 @_option(
     "--accounting",
-    "Keep live sessions in a radacct table, from which trust-sync disconnects revoked devices.",
+    "Record live sessions in a radacct table, which trust-sync needs to disconnect revoked devices.",
     click.Choice(["none", "sqlite"]),
     standard=_DEFAULTS.accounting,
 )
 @_option(
     "--threads",
-    "Worker threads that radiusd.conf must allow, since requests that wait for the DNS occupy them; 0: leave it alone.",
+    "Worker threads that radiusd.conf must allow; requests that wait for the DNS occupy them. 0: no change.",
     click.IntRange(0, 4096),
     standard=_DEFAULTS.threads,
 )
-@click.option("--check/--no-check", "check", default=True, help="Let the server check its configuration afterwards.")
-@click.option("--uninstall", is_flag=True, help="Remove what was installed and put back what it displaced.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout.")
+@click.option("--check/--no-check", "check", default=True, help="Check the configuration with radiusd -C afterwards.")
+@click.option("--uninstall", is_flag=True, help="Remove the installation, and restore what it displaced.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def install(
     raddb: Path,
     check: bool,
@@ -67,10 +70,10 @@ def install(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Install the module into FreeRADIUS: copy its files, enable them, and check the result.
+    """Install the module into FreeRADIUS: copy its files, enable them, and check the configuration.
 
-    A file that was changed by hand is kept, and the new version is put beside it. Running it again changes nothing;
-    after an upgrade, it brings the files up to date. What an option does not say stays as it was.
+    A file that was changed by hand is kept, and the new version is written beside it. Run the command again after an
+    upgrade to update the files. Options that are not given keep their values from the last installation.
 
     \b
     Example:
@@ -89,7 +92,7 @@ def install(
     checked: str | None = None
     passed = True
     if check and not dry_run:
-        passed, checked = _check_configuration(layout.raddb)
+        passed, checked = check_configuration(layout.raddb)
     if as_json:
         print_json(
             {"dry_run": dry_run, "actions": report.actions, "notes": report.notes, "check": checked, "passed": passed}
@@ -104,17 +107,3 @@ def install(
         if checked is not None:
             click.echo(checked)
     sys.exit(0 if passed else REFUSED)
-
-
-def _check_configuration(raddb: Path) -> tuple[bool, str]:
-    """Let the server judge its configuration: whether it passed, and what to tell."""
-    program = radiusd_program()
-    if program is None:
-        return True, "no FreeRADIUS program found: the configuration was not checked"
-    done = subprocess.run(
-        [program, "-C", "-l", "stdout", "-d", str(raddb)], capture_output=True, text=True, timeout=120, check=False
-    )
-    if done.returncode == 0:
-        return True, f"{Path(program).name} -C: the configuration is good"
-    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-    return False, f"{Path(program).name} -C refuses the configuration:\n{said}"

@@ -1,4 +1,4 @@
-"""`dane-radius status` and `dane-radius flush`: speak to the running module over its control socket."""
+"""`dane-radius status` and `dane-radius flush`: query and control the running module over its control socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dane_radius.local.control_socket import ControlError, ask
 def _socket(option: str | None, config_file: str | None) -> str:
     path = option or read_config(config_file).control_socket
     if path is None:
-        fail("the configuration turns the control socket off")
+        fail("the configuration has no control_socket; set one, or name the running module's with --socket")
     return path
 
 
@@ -25,9 +25,9 @@ def _ask(path: str, op: str, **fields: Any) -> dict[str, Any]:
         fail(str(error), REFUSED)
 
 
-_config_option = click.option("--config", "config_file", help="Configuration file. Default: the installed one.")
-_socket_option = click.option("--socket", "socket_path", help="Control socket instead of the configured one.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+_config_option = click.option("--config", "config_file", help="The configuration file. Default: the installed one.")
+_socket_option = click.option("--socket", "socket_path", help="The control socket. Default: the configured one.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +35,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="JSON on std
 @_socket_option
 @_json_option
 def status(config_file: str | None, socket_path: str | None, as_json: bool) -> None:
-    """What the running module has in force: policy, resolver, anchors, cache, lookups, and domains that do not answer.
+    """Show the state of the running module: policy, resolver, anchors, cache, lookups, and slow domains.
 
     \b
     Example:
@@ -66,8 +66,8 @@ def _show_lookups(lookups: dict[str, Any]) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", required=False)
-@click.option("--below", is_flag=True, help="And every name under it.")
-@click.option("--all", "everything", is_flag=True, help="Forget every cached answer.")
+@click.option("--below", is_flag=True, help="Also flush every name below NAME.")
+@click.option("--all", "everything", is_flag=True, help="Flush all cached answers.")
 @_config_option
 @_socket_option
 @_json_option
@@ -79,9 +79,10 @@ def flush(
     socket_path: str | None,
     as_json: bool,
 ) -> None:
-    """Forget cached TLSA answers, so that the next authentication asks the DNS again.
+    """Remove cached TLSA answers, so that the next authentication looks them up again.
 
-    The resolver has a cache of its own: `unbound-control flush_type NAME TLSA` and `unbound-control flush NAME`.
+    The resolver has its own cache, which this command does not flush. With Unbound, run these two commands before this
+    one: `unbound-control flush_type NAME TLSA` and `unbound-control flush NAME`.
 
     \b
     Example:

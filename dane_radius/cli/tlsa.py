@@ -1,4 +1,4 @@
-"""`dane-radius tlsa`: the records that vouch for a certificate, and whether the DNS has them now."""
+"""`dane-radius tlsa`: the TLSA records to publish for a certificate, and whether the DNS has them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from dane_radius.cli.common import REFUSED, fail, parse_resolver, print_json, read_certificate, read_config
 from dane_radius.core.answers import Answer, Bogus, Insecure, Secure, SecureAbsent
 from dane_radius.core.certificate import Leaf, candidate_names, parse_leaf
+from dane_radius.core.names import normalize
 from dane_radius.core.reasons import Refused
 from dane_radius.core.tlsa import TlsaRecord, association, matches, select
 
@@ -29,14 +30,14 @@ _CHOICES: dict[str, tuple[int, int, int]] = {
     multiple=True,
     type=click.Choice(sorted(_CHOICES)),
     metavar="'U S M'",
-    help="Usage, selector and matching type, for example '3 0 1'. May be repeated. Default: '3 1 1'.",
+    help="The usage, selector and matching type, for example '3 0 1'. May be repeated. Default: '3 1 1'.",
 )
-@click.option("--name", help="Owner name, for a CA certificate or one with several names. Default: its dNSName.")
-@click.option("--ttl", type=click.IntRange(0, 604800), default=300, show_default=True, help="TTL in seconds.")
-@click.option("--verify", is_flag=True, help="Compare with what the DNS says now.")
-@click.option("--resolver", help="ADDRESS[:PORT] on loopback, or tls://NAME@ADDRESS[:PORT].")
-@click.option("--config", "config_file", help="Configuration file, for its resolver. Default: the installed one.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--name", help="The owner name. Required for a CA certificate and one with several dNSNames.")
+@click.option("--ttl", type=click.IntRange(0, 604800), default=300, show_default=True, help="The TTL in seconds.")
+@click.option("--verify", is_flag=True, help="Compare the records with those in the DNS.")
+@click.option("--resolver", help="ADDRESS[:PORT] on loopback, or tls://NAME@ADDRESS[:PORT]. Default: as configured.")
+@click.option("--config", "config_file", help="The configuration file. Default: the installed one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tlsa(
     certificate: str,
     records: tuple[str, ...],
@@ -50,17 +51,17 @@ def tlsa(
     """Print the TLSA records to publish for a device certificate.
 
     \b
-    3 1 1  the device's key (survives a new certificate for the same key): the usual choice
-    3 0 1  exactly this certificate
-    2 x x  the CA that issued it: give the CA's certificate, and --name
-    1 x x, 0 x x  the same as 3 and 2, with a chain to an anchor of the network besides
+    3 1 1         the device's key: the usual choice, which stays valid for a new certificate of the same key
+    3 0 1         exactly this certificate
+    2 x x         the CA that issued it: give the CA's certificate and --name
+    1 x x, 0 x x  as 3 and 2, but the network also requires a chain to one of its anchors
 
     \b
     Example:
       dane-radius tlsa device.pem
       dane-radius tlsa device.pem --record '3 1 1' --record '3 0 1' --verify
 
-    Exit code 1 with --verify: what the DNS says now does not vouch for this certificate.
+    Exit code 1 with --verify: the DNS does not vouch for this certificate.
     """
     try:
         leaf = parse_leaf(read_certificate(certificate))
@@ -96,8 +97,6 @@ def tlsa(
 
 
 def _owner(leaf: Leaf, name: str | None) -> str:
-    from dane_radius.core.names import normalize
-
     if name is not None:
         return normalize(name.encode("utf-8"))
     names = candidate_names(leaf)
@@ -107,7 +106,7 @@ def _owner(leaf: Leaf, name: str | None) -> str:
 
 
 def _compare(answer: Answer, wanted: list[TlsaRecord], leaf: Leaf) -> dict[str, Any]:
-    """What the DNS has, judged: `vouched` is whether a usable record of it matches the certificate now."""
+    """The published records, each with its verdict. `vouched`: whether a usable one matches the certificate."""
     outcome: dict[str, Any] = {"vouched": False, "state": "", "published": [], "missing": [str(r) for r in wanted]}
     match answer:
         case Secure(records, ttl):

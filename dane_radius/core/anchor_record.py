@@ -1,8 +1,8 @@
-"""A trust anchor: its certificate, and what the anchor index says of it.
+"""Trust anchors, and their records in the anchor index.
 
-The index is a journal of JSON objects, one a line, so that a change costs the writer and every reader the same whether
-there are ten anchors or ten thousand: `{"op": "add", ...}` puts an anchor in force, `{"op": "remove", "fingerprint":
-...}` ends it. `dane_radius.local.anchor_directory` reads the files; `trust_sync` writes them.
+The index is a journal with one JSON object per line: `{"op": "add", ...}` adds an anchor, `{"op": "remove",
+"fingerprint": ...}` removes one. For the writer and for each reader, the cost of a change does not depend on the number
+of anchors. `dane_radius.local.anchor_directory` reads the files; `trust_sync` writes them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INDEX_VERSION = 1
 
 
 class AnchorSource(StrEnum):
-    """How an anchor came to be trusted."""
+    """Where an anchor was obtained."""
 
     REGISTRY = "registry"
     PKIX_CD = "pkix-cd"
@@ -32,15 +32,15 @@ class AnchorSource(StrEnum):
 
 
 class AnchorError(ValueError):
-    """An index line, or a certificate that it names, is not what it must be."""
+    """An index line, or a certificate that the index names, is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorRecord:
-    """What the index says of one anchor.
+    """The index's record of one anchor.
 
-    fingerprint: SHA-256 of the certificate's DER, lower-case hexadecimal. file: its name within `ca/`. ski: the subject
-    key identifier in hexadecimal, or "". domains: the identity domains that it may vouch for, normalized.
+    fingerprint: SHA-256 of the certificate's DER, in lower-case hexadecimal. file: its file name within `ca/`. ski: the
+    subject key identifier in hexadecimal, or "". domains: the identity domains that it may vouch for, normalized.
     """
 
     fingerprint: str
@@ -53,11 +53,11 @@ class AnchorRecord:
     not_after: datetime
 
     def vouches_for(self, domain: str) -> bool:
-        """Whether names of this identity domain are within the anchor's remit."""
+        """Whether the anchor may vouch for names of this identity domain."""
         return any(is_within(domain, own) for own in self.domains)
 
     def to_json(self) -> dict[str, Any]:
-        """The object of an index line, without its `op`."""
+        """The JSON object of an index line, without `op`."""
         return {
             "fingerprint": self.fingerprint,
             "file": self.file,
@@ -71,7 +71,7 @@ class AnchorRecord:
 
     @classmethod
     def from_json(cls, data: Any) -> AnchorRecord:
-        """Raises AnchorError that names what is wrong."""
+        """The record in the JSON object of an index line. Raises AnchorError, which names the error."""
         try:
             texts = {
                 key: data[key] for key in ("fingerprint", "file", "subject", "ski", "source", "fetched", "not_after")
@@ -111,7 +111,7 @@ class AnchorRecord:
 
 
 def _check_domain(domain: str) -> None:
-    """A domain that no name's identity domain could be within, or a whole top-level domain, is a mistake."""
+    """Raises AnchorError unless `domain` is a normalized name of at least two labels."""
     try:
         normal = normalize(domain.encode("utf-8"))
     except (Refused, UnicodeEncodeError) as error:
@@ -141,14 +141,14 @@ def parse_index_line(line: bytes, records: dict[str, AnchorRecord]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """An anchor with its certificate: what a chain may end in, for the domains that its record names."""
+    """An anchor with its certificate. A path may end in it, for the identity domains that its record names."""
 
     record: AnchorRecord
     der: bytes
 
 
 def pem_to_der(octets: bytes) -> bytes:
-    """The DER of the one certificate in a PEM file. Raises AnchorError."""
+    """The DER of the only certificate in a PEM file. Raises AnchorError."""
     begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
     if octets.count(begin) != 1 or octets.count(end) != 1:
         raise AnchorError(f"{octets.count(begin)} PEM certificates found, 1 expected")

@@ -1,4 +1,4 @@
-"""What the DNS can say about a name's TLSA records. Only `Secure` can ever lead to an accept."""
+"""The possible results of a lookup of a name's TLSA records. Only `Secure` can lead to an accept."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dane_radius.core.tlsa import TlsaRecord
 
 
 class Absence(StrEnum):
-    """How a name has no TLSA records."""
+    """How the DNS says that a name has no TLSA records."""
 
     NXDOMAIN = "NXDOMAIN"
     NODATA = "NODATA"
 
 
 class Secure(NamedTuple):
-    """A DNSSEC-validated TLSA RRset. `ttl`: seconds that it may still be used, at the time of the answer.
+    """A DNSSEC-validated TLSA RRset. `ttl`: the remaining TTL in seconds.
 
-    `malformed` explains each record of the RRset that was too broken to be a record at all. `canonical_name` is where
-    the RRset stood, if CNAMEs led there.
+    `malformed` explains each record of the RRset that could not be parsed. `canonical_name` is the owner of the RRset,
+    if CNAMEs led to it. `stale`: the TTL is over, but `stale_grace` allows the answer.
     """
 
     records: tuple[TlsaRecord, ...]
@@ -30,24 +30,24 @@ class Secure(NamedTuple):
     stale: bool = False
 
     def aged(self, ttl: int) -> Secure:
-        """The same answer, with what is left of its TTL."""
+        """The same answer with another remaining TTL."""
         return Secure(self.records, ttl, self.malformed, self.canonical_name, self.stale)
 
 
 class SecureAbsent(NamedTuple):
-    """A DNSSEC-validated denial: the name, or its TLSA RRset, provably does not exist."""
+    """A DNSSEC-validated denial of existence, of the name or of its TLSA RRset. `ttl`: the remaining TTL in seconds."""
 
     absence: Absence
     ttl: int
 
     def aged(self, ttl: int) -> SecureAbsent:
-        """The same answer, with what is left of its TTL."""
+        """The same answer with another remaining TTL."""
         return SecureAbsent(self.absence, ttl)
 
 
 @dataclass(frozen=True, slots=True)
 class Insecure:
-    """The resolver could not validate: the zone, or a hop on the way, is not signed. What it says is not used."""
+    """An answer without DNSSEC validation: its zone, or the zone of a CNAME on the way to it, is not signed."""
 
     detail: str
     ttl: int = 0
@@ -64,7 +64,10 @@ class Bogus:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No usable answer: time-out, SERVFAIL without a DNSSEC cause, REFUSED, a malformed message."""
+    """No usable answer: a timeout, SERVFAIL without a DNSSEC cause, REFUSED, or a malformed message.
+
+    `overloaded`: the lookup or the wait for it was refused because of a limit of this process.
+    """
 
     detail: str
     overloaded: bool = False

@@ -1,8 +1,8 @@
-"""A client certificate as the decision sees it: its exact bytes, its key's exact bytes, its names and dates.
+"""The parts of a client certificate that a decision needs: its exact bytes, its key's exact bytes, names and dates.
 
-Read by hand and strictly, for three reasons: DANE digests bytes as they stand, not as a library would encode them
-again; names must be seen with their NULs and in full; and it is on the path of every authentication. OpenSSL has
-parsed the same bytes and verified the handshake's signature with the same key before this is asked.
+They are parsed strictly, and without a library, for three reasons: DANE digests the original bytes, not a re-encoding;
+names must be complete, NUL octets included; and the cost arises in each authentication. OpenSSL has already parsed the
+same bytes, and has verified the handshake's signature with the same key.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dane_radius.core import der
 from dane_radius.core.names import normalize
 from dane_radius.core.reasons import ReasonCode, Refused
 
-# Two orders of magnitude above a device certificate; a session file cannot hold much more.
+# Two orders of magnitude more than a device certificate. A session file cannot contain much more.
 MAX_CERTIFICATE_OCTETS = 192 * 1024
-# A device has one name. Room for a hundred long ones, and a bound on the work that a certificate can ask for.
+# A device has one name. This is enough for a hundred long ones, and limits the work that a certificate can cause.
 MAX_SAN_OCTETS = 32 * 1024
 
 _SAN_OID = bytes.fromhex("551d11")  # 2.5.29.17
@@ -42,13 +42,13 @@ _EXTENSION_FORMS = (
 )
 
 
-# Compared by identity, so that one can be the key of a cache without being hashed as a whole.
+# Compared by identity, so that it can be a cache key without hashing its contents.
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaf:
     """An end-entity certificate.
 
-    `dns_names` are the SAN's dNSNames exactly as they stand in it (not normalized, NULs and all); None when the
-    certificate has no SAN extension. `san_types` names every GeneralName type that the SAN holds.
+    `dns_names` are the exact octets of the SAN's dNSNames, not normalized. It is None if the certificate has no SAN
+    extension. `san_types` names each GeneralName type in the SAN.
     """
 
     der: bytes
@@ -63,12 +63,8 @@ class Leaf:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the whole certificate, in hexadecimal."""
+        """SHA-256 of the whole certificate, in hexadecimal."""
         return hashlib.sha256(self.der).hexdigest()
-
-    @property
-    def self_issued(self) -> bool:
-        return self.issuer == self.subject
 
 
 def parse_leaf(data: bytes) -> Leaf:
@@ -87,10 +83,10 @@ def parse_leaf(data: bytes) -> Leaf:
 
 
 def candidate_names(leaf: Leaf) -> list[str]:
-    """The distinct DNS names that a certificate claims, normalized, in order of appearance.
+    """The distinct DNS names that a certificate claims, normalized, in their order in the SAN.
 
-    Only SAN dNSNames count; never the subject. Any name that may not be looked up refuses the whole certificate: a
-    CA that signs `*` or a NUL is not one whose other names should be believed.
+    Only SAN dNSNames count, never the subject. One invalid name refuses the whole certificate: if a CA signs `*` or a
+    NUL, its other names are not trustworthy either.
 
     Raises Refused: one of the `san_*` and `name_*` codes.
     """
@@ -109,10 +105,10 @@ def candidate_names(leaf: Leaf) -> list[str]:
 
 
 def check_key(leaf: Leaf) -> None:
-    """Whether a device may prove itself with a key of this kind.
+    """Raises Refused (`certificate_key_unusable`, `certificate_malformed`) if devices may not use this type of key.
 
-    Not with DSA, which TLS 1.3 has no signatures for and FIPS 186-5 has withdrawn. Short RSA keys do not get here:
-    OpenSSL refuses them in the handshake. Raises Refused: `certificate_key_unusable`, `certificate_malformed`.
+    DSA is refused: TLS 1.3 has no signatures for it, and FIPS 186-5 has withdrawn it. Short RSA keys are not checked,
+    because OpenSSL refuses them in the handshake.
     """
     spki = leaf.spki
     try:
@@ -131,7 +127,7 @@ def _parse(data: bytes) -> Leaf:
     parts = list(der.children(data, certificate))
     if [part.tag for part in parts] != [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]:
         raise der.DerError("Certificate: TBSCertificate, signatureAlgorithm and signatureValue expected")
-    # A signature is whole octets. With spare bits the same one could be spelled in several ways, and verify in each.
+    # A signature consists of whole octets. With unused bits, one signature would have several encodings that verify.
     if parts[2].value(data)[:1] != b"\0":
         raise der.DerError("signatureValue: a bit string of whole octets expected")
     fields = list(der.children(data, parts[0]))
@@ -168,8 +164,10 @@ def _parse(data: bytes) -> Leaf:
 
 
 def _extensions(data: bytes, optional_fields: list[der.Tlv]) -> Iterator[list[der.Tlv]]:
-    """The parts of each extension. What stands behind the public key must be issuerUniqueID, subjectUniqueID and
-    extensions, each at most once and in this order: a second list of extensions could hold a second name.
+    """The parts of each extension.
+
+    The fields after the public key must be issuerUniqueID, subjectUniqueID and extensions, each at most once and in
+    this order: a second list of extensions could contain a second name.
     """
     tags = [field.tag for field in optional_fields]
     if any(tag not in _OPTIONAL_FIELDS for tag in tags) or sorted(set(tags), key=_OPTIONAL_FIELDS.index) != tags:
@@ -194,7 +192,7 @@ def _find_san(data: bytes, optional_fields: list[der.Tlv]) -> bytes | None:
             raise der.DerError("extension: OBJECT IDENTIFIER, optional BOOLEAN and OCTET STRING expected")
         if parts[0].value(data) == _SAN_OID:
             if found is not None:
-                # RFC 5280 section 4.2: an extension stands at most once. Two readers could pick different ones.
+                # RFC 5280 section 4.2: an extension occurs at most once. Two parsers could use different ones.
                 raise Refused(ReasonCode.SAN_MALFORMED, "the certificate has two subjectAltName extensions")
             found = parts[-1].value(data)
     return found
@@ -221,7 +219,7 @@ def _general_names(san: bytes) -> tuple[tuple[bytes, ...], frozenset[str]]:
 
 
 def _time(data: bytes, element: der.Tlv) -> datetime:
-    """RFC 5280 section 4.1.2.5: YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, and nothing else that ASN.1 would allow."""
+    """RFC 5280 section 4.1.2.5: YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, and none of the other forms of ASN.1."""
     text = element.value(data)
     octets = {der.UTC_TIME: 13, der.GENERALIZED_TIME: 15}.get(element.tag)
     if octets != len(text) or text[-1:] != b"Z" or not text[:-1].isdigit():

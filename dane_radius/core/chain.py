@@ -1,9 +1,9 @@
 """Certification paths for the TLSA usages that need one (0, 1, 2 and the opt-in 4).
 
-A path is built from the leaf and the certificates held for its name's identity domain, and from nothing else: not
-from what the device sent beside its leaf, nor from any store of public CAs. cryptography verifies the signatures; the
-rules of RFC 5280 section 6.1 that concern a device certificate are checked here. General-purpose verifiers follow the
-web's profile, which refuses the underscore of `_device` names.
+A path consists of the leaf and of certificates held for its name's identity domain. Intermediate certificates from the
+device and stores of public CAs are not used. The cryptography library verifies the signatures; this module checks the
+rules of RFC 5280 section 6.1 that concern device certificates. General-purpose verifiers apply the profile of the web
+PKI, which refuses the underscore in `_device` names.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dane_radius.core.name_constraints import ConstraintError, check_name_constr
 from dane_radius.core.reasons import Refused
 from dane_radius.core.work import MAX_CHAIN_CERTIFICATE_OCTETS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, Work
 
-# Longer chains than this exist in no device deployment; the search below is exponential in the worst case.
+# More than any device deployment needs. The search is exponential in the worst case.
 MAX_PATH_CERTIFICATES = 8
 _MIN_RSA_BITS = 2048
 
-# What this verifier understands; any other critical extension makes a certificate unusable (RFC 5280 section 4.2).
+# The extensions that this module processes. Any other critical one makes a certificate unusable (RFC 5280 section 4.2).
 _KNOWN_CRITICAL = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -41,8 +41,8 @@ _KNOWN_CRITICAL = frozenset(
 )
 
 
-# What cryptography raises for certificates that it does not take; several of them are no ValueError.
-_UNREADABLE = (
+# What cryptography raises for certificates that it cannot parse. Several of these are not ValueErrors.
+_PARSE_ERRORS = (
     ValueError,
     TypeError,
     x509.DuplicateExtension,
@@ -53,12 +53,12 @@ _UNREADABLE = (
 
 
 class ChainError(ValueError):
-    """A certificate cannot stand where it would have to in a path; the text says why."""
+    """A certificate cannot be part of a path; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A certificate of a path above the leaf: its exact bytes, its key's exact bytes, and its subject for people."""
+    """A certificate above the leaf: its exact bytes, its key's exact bytes, and its subject for messages."""
 
     der: bytes
     spki: bytes
@@ -67,7 +67,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A verified path: the certificates above the leaf, from its issuer up to where trust begins."""
+    """A verified path: the certificates above the leaf, from its issuer to the trust anchor."""
 
     links: tuple[Link, ...]
 
@@ -79,12 +79,13 @@ class Path:
 class _Parsed:
     certificate: x509.Certificate
     link: Link
-    usable_problem: str | None
+    # Why no path may contain it; None if one may.
+    problem: str | None
 
 
 @lru_cache(maxsize=4096)
 def _parse(der: bytes) -> _Parsed:
-    """Raises ChainError for bytes that are not a certificate."""
+    """Raises ChainError if the bytes are not a certificate."""
     try:
         outline = parse_leaf(der)
         if outline.serial <= 0:
@@ -92,11 +93,11 @@ def _parse(der: bytes) -> _Parsed:
         certificate = x509.load_der_x509_certificate(der)
         subject = certificate.subject.rfc4514_string()
         problem = _intrinsic_problem(certificate)
-        # cryptography reads these when they are asked for; what it cannot read must come to light here.
+        # cryptography parses these on access. An error must be raised here, not in the middle of the search.
         _ = (certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except Refused as error:
         raise ChainError(error.detail) from error
-    except _UNREADABLE as error:
+    except _PARSE_ERRORS as error:
         raise ChainError(f"not a certificate: {error}") from error
     return _Parsed(certificate, Link(der, outline.spki, subject or "(empty subject)"), problem)
 
@@ -132,24 +133,24 @@ def verify_paths(
     enough: Callable[[Path], bool] | None = None,
     work: Work | None = None,
 ) -> tuple[list[Path], list[str]]:
-    """Every valid path from `leaf` to one of `trusted`, shortest first, and why other attempts failed.
+    """All valid paths from `leaf` to one of `trusted`, shortest first, and the reasons why other attempts failed.
 
-    The search ends with the first path that is `enough`. Raises TooMuchWork beyond the limits of `work`.
+    `name`: the device's name, which must be in the leaf's SAN. `trusted`: the trust anchors, `intermediates`: other
+    certificates that a path may contain, both in DER. If the leaf itself is trusted, there is an empty path. `now` must
+    be aware; all certificates must be valid at that time. The search ends at the first path that is `enough`.
 
-    `trusted` are DER certificates at which trust begins; `intermediates` may stand between. A self-signed leaf that is
-    itself trusted has an empty path. `name` is the device's name, which the leaf must carry.
-    All dates are checked against `now` (aware).
+    Raises TooMuchWork beyond the limits of `work`.
     """
     failures: dict[str, None] = {}
-    search = _Search(now, enough or _not_enough, work or Work(), failures)
+    search = _Search(now, enough or _never_enough, work or Work(), failures)
     try:
-        bottom = search.parse(leaf.der)
-        if bottom.usable_problem:
-            raise ChainError(bottom.usable_problem)
+        parsed_leaf = search.parse(leaf.der)
+        if parsed_leaf.problem:
+            raise ChainError(parsed_leaf.problem)
         if name not in candidate_names(leaf):
             raise ChainError(f"its subjectAltName does not name {name}")
-        _check_dates(bottom.certificate, now)
-        _check_leaf(bottom.certificate)
+        _check_dates(parsed_leaf.certificate, now)
+        _check_leaf(parsed_leaf.certificate)
     except ChainError as error:
         return [], [f"leaf: {error}"]
     except Refused as refusal:
@@ -166,15 +167,15 @@ def verify_paths(
                 target[parsed.link.der] = parsed
     if leaf.der in anchors:
         search.paths.append(Path(()))
-    search.extend([bottom], anchors, {**pool, **anchors})
+    search.extend([parsed_leaf], anchors, {**pool, **anchors})
     paths = search.paths
     if not paths and not failures:
-        failures[f"no certificate is held whose subject is the leaf's issuer, {_issuer(bottom)}"] = None
+        failures[f"no certificate is held whose subject is the leaf's issuer, {_issuer(parsed_leaf)}"] = None
     paths.sort(key=lambda path: len(path.links))
     return paths, list(failures)
 
 
-def _not_enough(_: Path) -> bool:
+def _never_enough(_: Path) -> bool:
     return False
 
 
@@ -184,7 +185,7 @@ def _issuer(parsed: _Parsed) -> str:
 
 @dataclass(slots=True)
 class _Search:
-    """A depth-first search for paths, and what it has found."""
+    """A depth-first search for paths, and its results."""
 
     now: datetime
     enough: Callable[[Path], bool]
@@ -196,16 +197,16 @@ class _Search:
         """Raises ChainError, TooMuchWork."""
         if len(der) > MAX_CHAIN_CERTIFICATE_OCTETS:
             raise ChainError(f"a certificate of {len(der)} octets, at most {MAX_CHAIN_CERTIFICATE_OCTETS} expected")
-        self.work.parse(len(der))
+        self.work.count_parse(len(der))
         return _parse(der)
 
     def extend(self, chain: list[_Parsed], anchors: dict[bytes, _Parsed], candidates: dict[bytes, _Parsed]) -> bool:
-        """Over the possible issuers of the chain's last certificate. Returns whether the search is over."""
+        """Try each possible issuer of the chain's last certificate. Returns whether the search is over."""
         child = chain[-1]
         for der, issuer in candidates.items():
             if issuer.certificate.subject != child.certificate.issuer or any(der == known.link.der for known in chain):
                 continue
-            self.work.step()
+            self.work.count_step()
             try:
                 _check_issuer(issuer, chain, self.now, self.work)
             except ChainError as error:
@@ -230,7 +231,11 @@ def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
 
 
 def _check_leaf(certificate: x509.Certificate) -> None:
-    """RFC 5216 section 5.3: extended key usage absent, any, or clientAuth. RFC 5280: a key that may sign handshakes."""
+    """Raises ChainError unless a client may authenticate with the certificate.
+
+    The extended key usage must be absent or contain clientAuth or anyExtendedKeyUsage (RFC 5216 section 5.3). The key
+    usage must be absent or contain digitalSignature (RFC 5280 section 4.2.1.3).
+    """
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -250,8 +255,8 @@ def _check_leaf(certificate: x509.Certificate) -> None:
 def _check_issuer(issuer: _Parsed, chain: list[_Parsed], now: datetime, work: Work) -> None:
     """Raises ChainError unless `issuer` may have issued the last certificate of `chain` (RFC 5280 section 6.1)."""
     certificate = issuer.certificate
-    if issuer.usable_problem:
-        raise ChainError(issuer.usable_problem)
+    if issuer.problem:
+        raise ChainError(issuer.problem)
     _check_dates(certificate, now)
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -274,7 +279,7 @@ def _check_issuer(issuer: _Parsed, chain: list[_Parsed], now: datetime, work: Wo
     except ConstraintError as error:
         raise ChainError(str(error)) from error
     _check_signature_hash(chain[-1].certificate)
-    work.verify()
+    work.count_signature()
     try:
         chain[-1].certificate.verify_directly_issued_by(certificate)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -291,7 +296,7 @@ def _check_extended_key_usage(certificate: x509.Certificate) -> None:
 
 
 def _check_signature_hash(certificate: x509.Certificate) -> None:
-    """Asked of every signature that a path rests on, which a trust anchor's own is not."""
+    """Raises ChainError for MD5 and SHA-1. Called for each signature of a path; a trust anchor's own is not checked."""
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm as error:

@@ -1,8 +1,8 @@
-"""The decision: who is this certificate, does the DNS vouch for it, what may it do?
+"""The decision: which device a certificate identifies, whether the DNS vouches for it, and what access it gets.
 
-Pure functions over values and a clock. `prepare` comes before the DNS is asked, `rule_by_answer` and `rule_by_path`
-after it; what happens in between is the caller's. The RADIUS server and the command line call the same functions, so
-that a decision can be replayed on a laptop.
+The functions are pure. `prepare` precedes the DNS lookup, for which the caller is responsible; `rule_by_answer` and
+`rule_by_path` follow it. The RADIUS server and the command line call the same functions, so a decision can be replayed
+on another computer.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from dane_radius.core.tlsa import Selection, TlsaRecord, Usage, first_match, sel
 from dane_radius.core.work import TooMuchWork, Work
 from policy import Attribute, Grant, Policy, RequestFacts, Rule, grant_attributes
 
-# What an evidence shows of each list: a zone may publish more records than a log line should hold.
+# How many elements of each list the evidence shows: a zone may publish more records than a log line should contain.
 _MAX_SHOWN = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An authentication that policy could grant: the DNS may now be asked about `name`.
+    """An authentication that policy could grant, so that a lookup of `name` is due.
 
-    Compared by identity, so that one can be the key of a cache without being hashed as a whole.
+    Compared by identity, so that it can be a cache key without hashing its contents.
     """
 
     leaf: Leaf
@@ -46,9 +46,9 @@ class Prepared:
 
 
 def prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
-    """Everything that can be decided without the DNS: the one name, and whether any rule could grant it access.
+    """The part of a decision that needs no DNS: the device's name, and whether a rule could grant it access.
 
-    A Ruling here is a reject (or its monitored form), and must not be followed by a DNS query.
+    A Ruling is a reject, or the accept that replaces it in monitor mode. No DNS query may follow it.
     """
     evidence = Evidence(certificate=leaf.fingerprint, policy=policy.digest[:12] or None)
     try:
@@ -110,7 +110,7 @@ def conclude(
     cui_key: bytes | None = None,
     out_of_time: Callable[[], bool] | None = None,
 ) -> Decision:
-    """The decision, given what the DNS said. Arguments are those of `rule_by_answer`, `rule_by_path` and `admit`."""
+    """The decision by the DNS answer. The arguments are those of `rule_by_answer`, `rule_by_path` and `admit`."""
     ruling = rule_by_answer(prepared, answer, cui_key)
     if ruling is None:
         assert isinstance(answer, Secure)
@@ -119,19 +119,19 @@ def conclude(
 
 
 def admit(ruling: Ruling, answer: Answer, now: float, *, cached: bool = False) -> Decision:
-    """The decision that a ruling comes to at `now` (seconds since 1970), by what is left of the answer's TTL."""
+    """The decision by a ruling at `now` (seconds since 1970), with the session time that the remaining TTL allows."""
     ttl = answer.ttl if isinstance(answer, Secure | SecureAbsent) else None
     terms = ruling.terms
     if terms is None:
         return Decision(ruling, ttl, cached)
-    # A monitored refusal gets the shortest time that policy knows.
+    # A monitored refusal gets the shortest session: the policy's minimum.
     return Decision(ruling, ttl, cached, terms.seconds(0 if ruling.monitored else ttl or 0, now))
 
 
 def rule_by_answer(prepared: Prepared, answer: Answer, cui_key: bytes | None = None) -> Ruling | None:
-    """The ruling that follows from the answer alone; None when a certification path has to be looked for.
+    """The ruling by the answer alone; None if it depends on a certification path.
 
-    `cui_key`: the secret that makes Chargeable-User-Identity values opaque, if there is one.
+    `cui_key`: the secret that Chargeable-User-Identity values are derived with; None if there is none.
     """
     if isinstance(answer, Secure):
         records, _, malformed, canonical_name, stale = answer
@@ -141,7 +141,7 @@ def rule_by_answer(prepared: Prepared, answer: Answer, cui_key: bytes | None = N
 
 
 def _not_secure(name: str, answer: SecureAbsent | Insecure | Bogus | Unavailable) -> tuple[str, Refused]:
-    """The state that the evidence names, and the refusal."""
+    """The state of the answer, for the evidence, and the refusal."""
     match answer:
         case SecureAbsent(absence, _):
             return f"secure {absence}", Refused(
@@ -157,8 +157,8 @@ def _not_secure(name: str, answer: SecureAbsent | Insecure | Bogus | Unavailable
             return "unavailable", Refused(code, f"{name}: {detail}")
 
 
-# Devices come back with the same certificate, to the same records: nothing is worked out twice for them. The key costs
-# little, because certificates are compared by identity and the hash of the records' octets is kept with them.
+# A device that authenticates again usually has the same certificate and the same records. Lookups in this cache are
+# cheap: `Prepared` is compared by identity, and Python keeps the hash of the records' octets.
 @lru_cache(maxsize=8192)
 def _rule_by_records(
     prepared: Prepared,
@@ -193,10 +193,10 @@ def rule_by_path(
     cui_key: bytes | None = None,
     out_of_time: Callable[[], bool] | None = None,
 ) -> Ruling:
-    """The ruling by records that ask for a certification path, where `rule_by_answer` gave none.
+    """The ruling by records that require a certification path, for when `rule_by_answer` returns None.
 
-    `anchors` are those held for the name's identity domain; `now` is aware. `out_of_time`: whether the decision has
-    taken all the time that it may; None for no limit but that on its work (see `dane_radius.core.work`).
+    `anchors` are those for the name's identity domain; `now` must be aware. `out_of_time` says whether the time for the
+    decision is over; None: only the amount of work is limited (see `dane_radius.core.work`).
     """
     rule = prepared.rule
     records, _, malformed, canonical_name, stale = answer
@@ -237,7 +237,7 @@ def _evidence(
     canonical_name: str | None,
     stale: bool,
 ) -> Evidence:
-    """What is known once the validated records are there."""
+    """The evidence of `prepared`, with the validated records added."""
     state = "secure, stale" if stale else "secure"
     return replace(
         prepared.evidence,
@@ -251,7 +251,7 @@ def _evidence(
 
 
 def _mismatch(prepared: Prepared, usable: Sequence[TlsaRecord]) -> Refused:
-    """Why none of the usable records lets the device in, where no path failed."""
+    """The refusal if no usable record matches, and no path has failed."""
     rule, name = prepared.rule, prepared.name
     if not any(rule.require.allows(record.usage) for record in usable):
         return Refused(
@@ -280,16 +280,16 @@ def _accept(prepared: Prepared, matched: TlsaRecord, evidence: Evidence, cui_key
 
 
 def _refuse(prepared: Prepared, refusal: Refused, evidence: Evidence) -> Ruling:
-    watched = prepared.policy.is_monitored(prepared.rule)
+    monitored = prepared.policy.is_monitored(prepared.rule)
     return refuse(
         refusal,
         prepared.policy,
         name=prepared.name,
         rule=prepared.rule,
         evidence=evidence,
-        # What is only watched gets the rule's access.
-        attributes=_attributes(prepared, None) if watched else (),
-        terms=_terms(prepared) if watched else None,
+        # In monitor mode, the device gets the rule's access in spite of the refusal.
+        attributes=_attributes(prepared, None) if monitored else (),
+        terms=_terms(prepared) if monitored else None,
     )
 
 
@@ -303,7 +303,7 @@ def _terms(prepared: Prepared) -> SessionTerms:
 
 
 def chargeable_user_identity(name: str, key: bytes | None) -> str | None:
-    """RFC 4372: an opaque, stable handle of the device for accounting between operators; None without a key."""
+    """RFC 4372: an opaque, stable identifier of the device, for accounting between operators; None without a key."""
     if key is None:
         return None
     return hmac.new(key, name.encode("ascii"), hashlib.sha256).hexdigest()[:32]

@@ -1,7 +1,7 @@
-"""A strict reader for DER (ITU-T X.690): just what a session file and a certificate's outline need.
+"""A strict parser for the subset of DER (ITU-T X.690) in session files and in the outline of certificates.
 
-Offsets are kept instead of copies, because DANE digests the exact bytes that stand in the certificate: a
-re-encoded SubjectPublicKeyInfo may differ from the one that was signed (RFC 6698 section 2.1.2).
+It returns offsets instead of copies, because DANE digests the exact bytes in the certificate: a re-encoded
+SubjectPublicKeyInfo may differ from the one that was signed (RFC 6698 section 2.1.2).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def context(number: int, *, constructed: bool = True) -> int:
 
 
 class DerError(ValueError):
-    """The bytes are not DER, or not the structure that is expected here."""
+    """The bytes are not DER, or not of the expected structure."""
 
 
 class Tlv(NamedTuple):
-    """One element: its identifier octet, and where it starts, where its content starts, and where it ends."""
+    """One element: its identifier octet, and the offsets of its start, its content and its end."""
 
     tag: int
     start: int
@@ -41,12 +41,12 @@ class Tlv(NamedTuple):
         return data[self.content : self.end]
 
     def whole(self, data: bytes) -> bytes:
-        """The element with its tag and length, exactly as it stands in `data`."""
+        """The exact octets of the element in `data`, with tag and length."""
         return data[self.start : self.end]
 
 
 def read(data: bytes, offset: int, end: int) -> Tlv:
-    """The element at `offset`, which must not reach beyond `end`. Raises DerError."""
+    """The element at `offset`, which must not extend beyond `end`. Raises DerError."""
     if offset + 2 > end:
         raise DerError(f"element at octet {offset}: header cut off (limit {end})")
     tag = data[offset]
@@ -72,7 +72,7 @@ def read(data: bytes, offset: int, end: int) -> Tlv:
 
 
 def expect(data: bytes, offset: int, end: int, tag: int, what: str) -> Tlv:
-    """As `read`, and the element must carry `tag`. Raises DerError that names `what`."""
+    """As `read`, but the element must have `tag`. Raises DerError, which names `what`."""
     element = read(data, offset, end)
     if element.tag != tag:
         raise DerError(f"{what} at octet {offset}: tag 0x{element.tag:02x} found, 0x{tag:02x} expected")
@@ -80,7 +80,7 @@ def expect(data: bytes, offset: int, end: int, tag: int, what: str) -> Tlv:
 
 
 def children(data: bytes, parent: Tlv) -> Iterator[Tlv]:
-    """The elements inside a constructed one; they must fill it exactly. Raises DerError."""
+    """The elements inside a constructed one, which they must fill exactly. Raises DerError."""
     offset = parent.content
     while offset < parent.end:
         element = read(data, offset, parent.end)
@@ -93,7 +93,7 @@ def find(data: bytes, parent: Tlv, tag: int) -> list[Tlv]:
     found = []
     offset, end = parent.content, parent.end
     while offset < end:
-        # Short elements, which most are, without the detour through an object for each.
+        # A fast path for short elements, which most are: it creates no object for them.
         if offset + 2 <= end and data[offset] != tag and data[offset + 1] < 0x80 and data[offset] & 0x1F != 0x1F:
             offset += 2 + data[offset + 1]
             if offset > end:

@@ -1,7 +1,7 @@
-"""Name constraints of a CA (RFC 5280 section 4.2.1.10), over every name of every certificate below it.
+"""Name constraints of a CA (RFC 5280 section 4.2.1.10), checked for all names of all certificates below it.
 
-Evaluated are dNSName, directoryName and iPAddress. A constraint of another form refuses a certificate that has a name
-of that form: section 4.2.1.10 lets a verifier either process a constraint or reject.
+Constraints on dNSName, directoryName and iPAddress are evaluated. A constraint on another name form refuses each
+certificate with a name of that form: section 4.2.1.10 requires a verifier to process a constraint or to reject.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ConstraintError(ValueError):
-    """A name lies outside of what a CA may vouch for; the text says which."""
+    """A name violates the name constraints of a CA; the text says which name."""
 
 
 def check_name_constraints(issuer: x509.Certificate, below: Sequence[x509.Certificate], work: Work) -> None:
-    """Raises ConstraintError unless all names of the certificates `below` (the leaf first) are within bounds.
+    """Raises ConstraintError unless `issuer` permits all names of the certificates `below` it (the leaf first).
 
-    Raises TooMuchWork when there are too many of both.
-
-    A self-issued certificate is exempt unless it is the leaf (RFC 5280 section 6.1.3 (b), (c)).
+    A self-issued certificate is exempt unless it is the leaf (RFC 5280 section 6.1.3 (b), (c)). Raises TooMuchWork if
+    there are too many pairs of a name and a constraint.
     """
     try:
         constraints = issuer.extensions.get_extension_for_class(x509.NameConstraints).value
@@ -39,13 +38,13 @@ def check_name_constraints(issuer: x509.Certificate, below: Sequence[x509.Certif
         if position and certificate.subject == certificate.issuer:
             continue
         names = _names(certificate)
-        work.compare(len(names) * (len(permitted) + len(excluded)))
+        work.count_comparisons(len(names) * (len(permitted) + len(excluded)))
         for name in names:
             _check(name, permitted, excluded)
 
 
 def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:
-    """Every name that a certificate speaks for: its SAN, its subject, and the subject's e-mail addresses."""
+    """All names in a certificate: those in its SAN, its subject, and the e-mail addresses in its subject."""
     names: list[x509.GeneralName] = []
     with contextlib.suppress(x509.ExtensionNotFound):
         names += certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -77,7 +76,7 @@ def _text(names: Sequence[x509.GeneralName]) -> str:
 
 
 def _within(name: x509.GeneralName, base: x509.GeneralName, *, strict: bool) -> bool:
-    """Whether `base` covers `name`. Where a spelling is not standard, `strict` decides against the name."""
+    """Whether `base` covers `name`. `strict`: a match that depends on a non-standard spelling does not count."""
     match name, base:
         case x509.DNSName(), x509.DNSName():
             return _dns_within(name.value.lower(), base.value.lower(), strict=strict)
@@ -90,7 +89,7 @@ def _within(name: x509.GeneralName, base: x509.GeneralName, *, strict: bool) -> 
 
 def _dns_within(name: str, base: str, *, strict: bool) -> bool:
     if strict:
-        # A leading dot is the form of URIs, and read by OpenSSL as "below, but not itself".
+        # A leading dot is the syntax for URIs. OpenSSL accepts it, and then permits the names below the base only.
         return not base or name.endswith(base if base.startswith(".") else "." + base) or name == base
     name, base = name.strip("."), base.strip(".")
     return not base or name == base or name.endswith("." + base)
@@ -103,7 +102,7 @@ def _directory_within(name: x509.Name, base: x509.Name, *, strict: bool) -> bool
 
 
 def _folded(name: x509.Name) -> list[frozenset[tuple[str, str]]]:
-    """RFC 5280 section 7.1: case and runs of white space make no difference."""
+    """The name without differences in case and white space, which do not count (RFC 5280 section 7.1)."""
     return [
         frozenset((attribute.oid.dotted_string, " ".join(str(attribute.value).casefold().split())) for attribute in rdn)
         for rdn in name.rdns

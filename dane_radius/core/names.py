@@ -1,4 +1,4 @@
-"""DNS names as device identities: what is a usable name, and which domain answers for it."""
+"""DNS names as device identities: which names are valid, and which identity domain each belongs to."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dane_radius.core.reasons import ReasonCode, Refused
 MAX_NAME_OCTETS = 253
 MAX_LABEL_OCTETS = 63
 
-# Letters, digits and inner hyphens (RFC 5890 section 2.3.1), and the underscore of attribute leaves (RFC 8552).
+# Letters, digits and inner hyphens (RFC 5890 section 2.3.1); underscores at the start (RFC 8552) or inside.
 _LABEL = re.compile(r"_?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
 
 
 def normalize(raw: bytes) -> str:
-    """The name in a certificate's dNSName as a lower-case DNS name without trailing dot, fit to be looked up.
+    """A certificate's dNSName as a valid DNS name, in lower case and without a trailing dot.
 
-    `raw` is the IA5String as it stands in the certificate. Raises Refused: `name_nul`, `name_wildcard`,
-    `name_ip_literal`, `name_too_long` or `name_malformed`; nothing is ever looked up for those.
+    `raw` is the IA5String in the certificate. Raises Refused: `name_nul`, `name_wildcard`, `name_ip_literal`,
+    `name_too_long` or `name_malformed`. Such a name must not be looked up.
     """
     if b"\0" in raw:
         raise Refused(ReasonCode.NAME_NUL, f"dNSName {raw!r} holds a NUL octet")
@@ -32,7 +32,7 @@ def normalize(raw: bytes) -> str:
     if len(name) > MAX_NAME_OCTETS:
         raise Refused(ReasonCode.NAME_TOO_LONG, f"dNSName of {len(name)} octets, at most {MAX_NAME_OCTETS} expected")
     labels = name.split(".")
-    # A last label of digits makes the whole an IPv4 address in every parser that knows one (WHATWG, inet_aton).
+    # Parsers (WHATWG, inet_aton) read a name whose last label is a number as an IPv4 address.
     if ":" in name or labels[-1].isdigit() or labels[-1].startswith("0x"):
         raise Refused(ReasonCode.NAME_IP_LITERAL, f"dNSName {name!r} reads as an IP address")
     for label in labels:
@@ -60,22 +60,22 @@ def _check_a_label(label: str, name: str) -> None:
         raise Refused(
             ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)"
         ) from error
-    # Nothing but ASCII has no need of an A-label; controls, surrogates and unassigned code points have no right to one;
-    # and of two spellings of the same U-label at most one is what an encoder makes.
+    # An A-label must encode a label that is not all ASCII. Controls, surrogates and unassigned code points are invalid.
+    # Of several encodings of one U-label, only the one that an encoder produces is valid.
     if decoded.isascii() or not decoded.isprintable() or decoded.encode("punycode") != label[4:].encode("ascii"):
         raise Refused(ReasonCode.NAME_MALFORMED, f"label {label!r} of dNSName {name!r} is no A-label (RFC 5890)")
 
 
 def identity_domain(name: str) -> str:
-    """The domain that answers for a device name: whose anchors may vouch for it, and whose limits it shares.
+    """The identity domain of a device name. Its anchors may vouch for the name, and its limits apply to the name.
 
-    - `<device>[.<group>]._device.<org>`: from the rightmost underscore label on (draft-wilson-dane-pkix-cd
-      section 3.4), so `a1.camera._device.example.net` belongs to `_device.example.net`;
+    - `<device>[.<group>]._device.<org>`: the rightmost underscore label and all labels after it
+      (draft-wilson-dane-pkix-cd section 3.4), so `a1.camera._device.example.net` belongs to `_device.example.net`;
     - `_service.<client>`: the client's domain, so `_mqtt.a1.example.net` belongs to `a1.example.net`;
     - a free-form name: its parent, so `a1.iot.example.net` belongs to `iot.example.net`;
-    - a name of two labels: itself. Its parent is a top-level domain, which nobody's anchor may vouch for.
+    - a name of two labels: itself. Its parent is a top-level domain, which no anchor may vouch for.
 
-    `name` is as `normalize` returns it.
+    `name` must be normalized.
     """
     labels = name.split(".")
     if len(labels) <= 2:
@@ -87,16 +87,16 @@ def identity_domain(name: str) -> str:
 
 
 def is_within(name: str, domain: str) -> bool:
-    """Whether `name` is `domain` or stands below it, label by label."""
+    """Whether `name` is `domain` or a name below it. Only whole labels match."""
     return name == domain or name.endswith("." + domain)
 
 
 def authority_host(name: str) -> str | None:
     """The HTTPS host that publishes CA certificates for a name (draft-wilson-dane-pkix-cd section 3.5).
 
-    The underscore of the rightmost underscore label is dropped, and all that stands left of it:
-    `a1.camera._device.example.net` gives `device.example.net`. None for a name without such a label, or with
-    nothing left of it.
+    The host is the rightmost underscore label without its underscore, and all labels after it:
+    `a1.camera._device.example.net` gives `device.example.net`. None for a name without such a label, or whose first
+    label it is.
     """
     domain = identity_domain(name)
     return domain[1:] if domain.startswith("_") and domain != name else None

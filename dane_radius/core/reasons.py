@@ -1,4 +1,4 @@
-"""The closed set of reasons for a decision. One per refusal; reply, log, metric and command line all carry it."""
+"""The closed set of reason codes. Reply, log, metrics and command line give the reason code of a decision."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What the network is told."""
+    """The verdict that FreeRADIUS gets."""
 
     ACCEPT = "accept"
     REJECT = "reject"
 
 
 class ReasonCode(StrEnum):
-    """Why a decision came out as it did. The values are stable: operators alert on them."""
+    """The reason for a verdict. The values are stable, because operators define alerts on them."""
 
     # accepted
     DANE_MATCH = "dane_match"
 
-    # the TLS session that should hold the certificate
+    # the TLS session that should contain the certificate
     SESSION_FILE_MISSING = "session_file_missing"
     SESSION_FILE_UNREADABLE = "session_file_unreadable"
     SESSION_FILE_MALFORMED = "session_file_malformed"
@@ -26,7 +26,7 @@ class ReasonCode(StrEnum):
     RESUMPTION_DATA_MISSING = "resumption_data_missing"
     RESUMPTION_DATA_INVALID = "resumption_data_invalid"
 
-    # the certificate and the one name that it proves
+    # the certificate and its name
     CERTIFICATE_MALFORMED = "certificate_malformed"
     CERTIFICATE_OVERSIZED = "certificate_oversized"
     CERTIFICATE_KEY_UNUSABLE = "certificate_key_unusable"
@@ -62,12 +62,12 @@ class ReasonCode(StrEnum):
     CHAIN_INVALID = "chain_invalid"
     CHAIN_TOO_COMPLEX = "chain_too_complex"
 
-    # ours
+    # an unexpected exception
     INTERNAL_ERROR = "internal_error"
 
 
 class Refused(Exception):
-    """A check on the way to a decision did not hold. Always ends in a reject with `code`."""
+    """A check before or in a decision has failed. The decision is a reject, or a monitored accept, with `code`."""
 
     def __init__(self, code: ReasonCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")

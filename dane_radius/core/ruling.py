@@ -1,7 +1,7 @@
-"""What a decision comes to: the ruling, which stays the same while nothing changes, and what holds for this time only.
+"""The outcome of an authentication: the ruling, and the decision that applies it to one time.
 
-A `Ruling` says who, why, on what evidence and with what access. A `Decision` adds what depends on the clock: what is
-left of the records' TTL, and how long the session may last because of it.
+A `Ruling` contains the device, the verdict, its reason, the evidence and the access. It is reused while these stay the
+same. A `Decision` adds what depends on the clock: the remaining TTL, and the session time that results from it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a ruling rests on. Everything is safe to log: no key, no secret."""
+    """The facts that a ruling is based on. They contain no secret, so all of them may be logged."""
 
     names: tuple[str, ...] = ()
     certificate: str | None = None
@@ -35,7 +35,7 @@ class Evidence:
     policy: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that say something, ready for JSON."""
+        """The fields that are set, as a JSON object."""
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -45,9 +45,9 @@ class Evidence:
 
 
 class SessionTerms(NamedTuple):
-    """What bounds a session, apart from the TTL and the clock.
+    """The limits on a session's duration, apart from the TTL.
 
-    `maximum` and `minimum` are seconds; `certificate_end` is in seconds since 1970.
+    `maximum` and `minimum` are in seconds, `certificate_end` in seconds since 1970.
     """
 
     maximum: int
@@ -56,12 +56,11 @@ class SessionTerms(NamedTuple):
     certificate_end: float
 
     def seconds(self, ttl: int, now: float) -> int:
-        """How long an admission may last.
+        """The session's duration. `now` is in seconds since 1970.
 
-        The grant's time, but at most the validated TTL times the policy's factor (with the policy's minimum as floor),
-        and not beyond the certificate. `now` is in seconds since 1970.
-
-        An expired certificate that a DANE-EE record vouches for sets no bound: RFC 7671 section 5.1 ignores its expiry.
+        It is the TTL times the policy's factor, but at least the policy's minimum, at most the grant's maximum, and not
+        beyond the end of the certificate. The end of an expired certificate does not count: RFC 7671 section 5.1 lets a
+        DANE-EE record vouch for it.
         """
         allowed = min(max(ttl * self.ttl_factor, self.minimum), self.maximum)
         left = self.certificate_end - now
@@ -75,10 +74,10 @@ def session_terms(grant: Grant, policy: Policy, leaf: Leaf) -> SessionTerms:
 
 @dataclass(frozen=True)
 class Ruling:
-    """Who may enter, or may not, and why.
+    """The verdict on a device, with its reason.
 
-    `monitored`: it would have been a reject with `reason`, but policy only watches. `attributes` are RADIUS reply
-    attributes, empty for a reject; `terms` bound the session of an accept that has a grant.
+    `monitored`: the verdict would be a reject with `reason`, but policy is in monitor mode. `attributes`: the RADIUS
+    reply attributes, none for a reject. `terms`: the limits on the session, for an accept with a grant.
     """
 
     verdict: Verdict
@@ -97,7 +96,7 @@ class Ruling:
 
     @cached_property
     def json_members(self) -> tuple[str, str]:
-        """What stands between the braces of the ruling's JSON object, and of its evidence's: for log lines."""
+        """The members of the ruling's JSON object and of its evidence's, without the braces: for log lines."""
         outcome: dict[str, Any] = {
             "verdict": self.verdict.value,
             "reason": self.reason.value,
@@ -111,10 +110,11 @@ class Ruling:
 
 
 class Decision(NamedTuple):
-    """The outcome of one authentication. One object feeds reply, log line, metric and command line.
+    """The outcome of one authentication. The reply, the log line, the metrics and the command line show this object.
 
-    `ttl`: what is left of it, in seconds; None where the DNS gave none. `cached`: the answer was known before.
-    `session_timeout`: seconds that the session may last, for an accept with a grant. `resumed`: of a TLS session.
+    `ttl`: the answer's remaining TTL in seconds; None without one. `cached`: the answer was in the cache.
+    `session_timeout`: the duration of the session in seconds, for an accept with a grant. `resumed`: the TLS session is
+    a resumed one.
     """
 
     ruling: Ruling
@@ -135,7 +135,7 @@ class Decision(NamedTuple):
         return (*self.ruling.attributes, ("Session-Timeout", ":=", str(self.session_timeout)))
 
     def circumstances(self) -> dict[str, Any]:
-        """What the evidence says of this time alone."""
+        """The part of the evidence that applies to this authentication only."""
         found: dict[str, Any] = {} if self.ttl is None else {"ttl": self.ttl}
         if self.cached:
             found["cached"] = True
@@ -144,7 +144,7 @@ class Decision(NamedTuple):
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The JSON object that `dane-radius check --json` prints."""
         ruling = self.ruling
         return {
             "verdict": str(ruling.verdict),
@@ -168,9 +168,9 @@ def refuse(
     attributes: tuple[Attribute, ...] = (),
     terms: SessionTerms | None = None,
 ) -> Ruling:
-    """A reject; or, where policy only monitors, the accept that says what it would have been.
+    """The reject with the reason of `refusal`; in monitor mode, an accept that states this reason.
 
-    `attributes` and `terms` are those of the access that is given then.
+    `attributes` and `terms` are those of the accept.
     """
     monitored = policy.is_monitored(rule) and refusal.code is not ReasonCode.INTERNAL_ERROR
     if monitored and not attributes and name is not None:

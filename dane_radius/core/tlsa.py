@@ -1,6 +1,6 @@
 """TLSA records: which are usable, which count under digest agility, and what they match.
 
-RFC 6698 for the record, RFC 7671 for how it is to be read, RFC 7218 for the names. Pure functions over bytes.
+RFC 6698 defines the record, RFC 7671 its interpretation, and RFC 7218 the acronyms. Pure functions over bytes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Usage(IntEnum):
 
 
 class Selector(IntEnum):
-    """What is compared (RFC 6698 section 2.1.2)."""
+    """Which part of the certificate is compared (RFC 6698 section 2.1.2)."""
 
     CERT = 0
     SPKI = 1
 
 
 class MatchingType(IntEnum):
-    """How it is compared (RFC 6698 section 2.1.3)."""
+    """How that part is compared (RFC 6698 section 2.1.3)."""
 
     FULL = 0
     SHA2_256 = 1
@@ -45,12 +45,12 @@ class MatchingType(IntEnum):
 _DIGESTS = {MatchingType.SHA2_256: hashlib.sha256, MatchingType.SHA2_512: hashlib.sha512}
 _DIGEST_OCTETS = {MatchingType.SHA2_256: 32, MatchingType.SHA2_512: 64}
 
-# Strongest first (RFC 7671 section 9). Full(0) is not a digest: it always counts.
+# Strongest first (RFC 7671 section 9). Full(0) is not a digest, and always counts.
 DIGEST_PREFERENCE = (MatchingType.SHA2_512, MatchingType.SHA2_256)
 
 
 class TlsaRecord(NamedTuple):
-    """One TLSA record, any numbers: a record that this software cannot use must still be shown to a person."""
+    """One TLSA record, with any values: unusable records are shown to operators, too."""
 
     usage: int
     selector: int
@@ -62,13 +62,13 @@ class TlsaRecord(NamedTuple):
 
     @property
     def short(self) -> str:
-        """As `str`, with long data cut: for logs and terminals."""
+        """As `str`, but with long data cut, for logs and terminals."""
         data = self.data.hex()
         return f"{self.usage} {self.selector} {self.matching_type} {data if len(data) <= 24 else data[:24] + '…'}"
 
     @classmethod
     def from_text(cls, text: str) -> TlsaRecord:
-        """Parse the presentation format of RFC 6698 section 2.2. Raises ValueError that says what is expected."""
+        """Parse the presentation format (RFC 6698 section 2.2). Raises ValueError, which says what is expected."""
         parts = text.split()
         if len(parts) < 4:
             raise ValueError(f"{text!r}: usage, selector, matching type and hexadecimal data expected")
@@ -86,7 +86,10 @@ class TlsaRecord(NamedTuple):
 
 
 def unusable_reason(record: TlsaRecord, *, allow_pkix_cd: bool = False) -> str | None:
-    """Why a record cannot be used, or None. Each is judged by itself (RFC 6698 section 4.1, RFC 7671 section 10.3)."""
+    """Why a record is unusable; None if it is usable.
+
+    An unusable record does not affect the others (RFC 6698 section 4.1, RFC 7671 section 10.3).
+    """
     usages = 5 if allow_pkix_cd else 4
     if record.usage >= usages:
         if record.usage == Usage.PKIX_CD:
@@ -121,17 +124,17 @@ def _malformed_full(record: TlsaRecord) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A TLSA RRset sorted into what counts and what does not, each with its reason."""
+    """The records of a TLSA RRset that count, and those that are set aside, each with its reason."""
 
     usable: tuple[TlsaRecord, ...]
     set_aside: tuple[tuple[TlsaRecord, str], ...]
 
 
 def select(records: Iterable[TlsaRecord], *, allow_pkix_cd: bool = False) -> Selection:
-    """Drop the unusable records, then apply digest agility (RFC 7671 section 9).
+    """Set aside unusable records, and then apply digest agility (RFC 7671 section 9).
 
-    For each usage and selector, Full(0) records and those of the strongest published digest count. A weaker digest
-    beside a stronger one is set aside even if it would match.
+    For each usage and selector, the Full(0) records and those with the strongest published digest count. Records with a
+    weaker digest are set aside, even if they would match.
     """
     usable: list[TlsaRecord] = []
     set_aside: list[tuple[TlsaRecord, str]] = []
@@ -159,9 +162,9 @@ def select(records: Iterable[TlsaRecord], *, allow_pkix_cd: bool = False) -> Sel
 
 
 def association(certificate: bytes, spki: bytes, selector: int, matching_type: int) -> bytes:
-    """The certificate association data for a certificate (RFC 6698 section 2.1.4).
+    """The certificate association data of a certificate (RFC 6698 section 2.1.4).
 
-    Raises ValueError for a selector or matching type that has no definition.
+    Raises ValueError for an undefined selector or matching type.
     """
     selected = {Selector.CERT: certificate, Selector.SPKI: spki}[Selector(selector)]
     kind = MatchingType(matching_type)
@@ -169,12 +172,12 @@ def association(certificate: bytes, spki: bytes, selector: int, matching_type: i
 
 
 def matches(record: TlsaRecord, certificate: bytes, spki: bytes) -> bool:
-    """Whether a usable record is the one for these exact bytes."""
+    """Whether a usable record matches a certificate, given its exact bytes and those of its key."""
     return hmac.compare_digest(record.data, association(certificate, spki, record.selector, record.matching_type))
 
 
 def first_match(records: Sequence[TlsaRecord], certificate: bytes, spki: bytes) -> TlsaRecord | None:
-    """The first of `records` that matches, or None. Each digest of the certificate is computed once."""
+    """The first of `records` that matches, or None. Each digest of the certificate is computed only once."""
     wanted: dict[tuple[int, int], bytes] = {}
     for record in records:
         kind = (record.selector, record.matching_type)

@@ -1,5 +1,6 @@
-"""How the DNS is asked: the codec, the resolver's sockets, and the engine that keeps and shares answers."""
+"""DNS lookups: the wire format, the clients of a resolver, the answer cache, and the engine that shares lookups."""
 
 from dane_radius.dns.resolver import Client, LoopbackResolver, Resolver, TlsResolver
+from dane_radius.dns.tls import tls_context
 
-__all__ = ["Client", "LoopbackResolver", "Resolver", "TlsResolver"]
+__all__ = ["Client", "LoopbackResolver", "Resolver", "TlsResolver", "tls_context"]

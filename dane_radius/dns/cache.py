@@ -1,4 +1,4 @@
-"""TLSA answers kept for as long as the DNS allows, and never longer. No I/O, no clock, no lock of its own."""
+"""The cache of TLSA answers, for as long as their TTLs and the limits allow. No I/O, no clock, no lock of its own."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from dane_radius.core.answers import Answer, Secure, SecureAbsent, Unavailable
 from dane_radius.core.names import is_within
 
-# What Python's objects for one entry and for one record take, data not counted: measured by tests/unit.
+# Memory of the Python objects for one entry and for one record, without their data. tests/unit measures it.
 _ENTRY_OCTETS = 420
 _RECORD_OCTETS = 170
-# One name may take this part of the memory at most; a larger answer is used and not kept.
+# One name may take this fraction of the memory at most (1/8); a larger answer is used but not cached.
 _LARGEST_SHARE = 8
-# Entries that end within the same span of so many seconds are removed together.
-_SWEEP_SECONDS = 8
+# Entries that expire within the same period of so many seconds are removed together.
+_BUCKET_SECONDS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class CacheLimits:
-    """Bounds of a cache. Times are seconds.
+    """Limits of a cache. Times are seconds.
 
-    max_names: entries kept. max_octets: memory that they may take, estimated; beyond either, the entry unused longest
-    goes first. An entry takes about 0.6 KiB with one digest record.
-    max_ttl: no answer is kept longer, whatever its TTL.
-    failure_ttl: how long a failed lookup (bogus, insecure, unavailable) answers for the name without asking again.
-    refresh_ahead: the last part of a TTL in which a use of the entry asks for its refresh (0.2: the last fifth).
-    stale_grace: how long beyond its TTL a positive answer may serve while the resolver is unavailable; 0: never.
+    max_names: entries. max_octets: their estimated memory. Beyond either, the entry used least recently is evicted. An
+    entry with one digest record takes about 0.6 KiB.
+    max_ttl: the longest time that an answer is cached, whatever its TTL.
+    failure_ttl: how long a failed lookup (bogus, insecure, unavailable) is cached.
+    refresh_ahead: the last part of a TTL in which a use of the entry requests its refresh (0.2: the last fifth).
+    stale_grace: how long after its TTL a positive answer may be served while the resolver is unavailable; 0: never.
     """
 
     max_names: int = 100_000
@@ -39,7 +39,7 @@ class CacheLimits:
     stale_grace: float = 0.0
 
 
-# Made once: `isinstance` with a union makes the union anew at each call.
+# Built once: `isinstance` with a union expression builds the union at each call.
 _AGING = (Secure, SecureAbsent)
 
 
@@ -47,22 +47,23 @@ _AGING = (Secure, SecureAbsent)
 class _Entry:
     answer: Answer
     expires: float
-    # A use of the entry from then on asks for its refresh, once; never: infinity.
+    # The first use of the entry after this time requests its refresh. Infinity: never.
     refresh_from: float
     octets: int
-    # Kept for its stale_grace although the last lookup failed: until then nobody asks again.
+    # When the last lookup failed: the end of failure_ttl, until which the stale answer is served without a lookup.
     failed_until: float = 0.0
 
 
 class AnswerCache:
-    """Answers by normalized name. `now` is always the time of one monotonic clock, in seconds."""
+    """Answers by normalized name. `now` is always in seconds of one monotonic clock."""
 
     def __init__(self, limits: CacheLimits | None = None, refresh: Callable[[str], None] | None = None) -> None:
-        """`refresh` is called with a name that is in use and close to its end."""
+        """`refresh` is called with the name of an entry that is used in the last part of its TTL."""
         self._limits = limits or CacheLimits()
         self._refresh = refresh
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._ends: dict[int, set[str]] = {}
+        # Names by the period in which their entries, stale_grace included, expire.
+        self._buckets: dict[int, set[str]] = {}
         self.octets = 0
         self.evictions = 0
 
@@ -70,16 +71,16 @@ class AnswerCache:
         return len(self._entries)
 
     def names(self) -> list[str]:
-        """The names that are held, the one unused longest first."""
+        """The cached names, the one used least recently first."""
         return list(self._entries)
 
     def get(self, name: str, now: float) -> Answer | None:
-        """The answer held for `name`, its `ttl` being what is left of it; None when the DNS has to be asked."""
+        """The cached answer for `name`, with its remaining TTL; None if a lookup is needed."""
         entry = self._entries.get(name)
         if entry is None:
             return None
         if now >= entry.expires:
-            # A lookup that has just failed: what stale_grace allows, without making each device wait for the same.
+            # A lookup failed less than failure_ttl ago: no further device waits for another one.
             return self.stale(name, now) if now < entry.failed_until else None
         self._entries.move_to_end(name)
         if now >= entry.refresh_from and self._refresh is not None:
@@ -91,26 +92,26 @@ class AnswerCache:
             return answer if left == answer.ttl else answer.aged(left)
         return answer
 
-    def left(self, name: str, now: float) -> float:
-        """Seconds that the answer held for `name` may still be used; 0 without one. Is no use of the entry."""
+    def remaining(self, name: str, now: float) -> float:
+        """Seconds until the cached answer for `name` expires; 0 without one. Does not count as a use of the entry."""
         entry = self._entries.get(name)
         return max(0.0, entry.expires - now) if entry is not None else 0.0
 
     def stale(self, name: str, now: float) -> Secure | None:
-        """An expired positive answer that `stale_grace` still allows, for when the resolver is unavailable."""
+        """The positive answer that may be served while the resolver is unavailable (`stale_grace`), marked as stale."""
         entry = self._entries.get(name)
         if entry is None or not isinstance(entry.answer, Secure):
             return None
         grace = self._limits.stale_grace
         return entry.answer._replace(ttl=0, stale=True) if grace > 0 and now < entry.expires + grace else None
 
-    def keep(self, name: str, answer: Answer, now: float) -> None:
-        """Hold what the DNS has just said about `name`, as far as it may be held."""
+    def store(self, name: str, answer: Answer, now: float) -> None:
+        """Cache the result of a lookup of `name` for as long as the limits allow."""
         if isinstance(answer, Secure | SecureAbsent):
             lifetime = min(float(answer.ttl), self._limits.max_ttl)
         else:
             lifetime = self._limits.failure_ttl
-            if isinstance(answer, Unavailable) and self._outlives(name, now):
+            if isinstance(answer, Unavailable) and self._outlives_failure(name, now):
                 self._entries[name].failed_until = now + self._limits.failure_ttl
                 return
         if lifetime <= 0:
@@ -118,22 +119,22 @@ class AnswerCache:
             return
         part = self._limits.refresh_ahead if isinstance(answer, Secure) else 0.0
         refresh_from = now + lifetime * (1 - part) if part else math.inf
-        self._put(name, _Entry(answer, now + lifetime, refresh_from, _octets(name, answer)))
+        self._insert(name, _Entry(answer, now + lifetime, refresh_from, _octets(name, answer)))
 
-    def _outlives(self, name: str, now: float) -> bool:
-        """Whether a failed lookup leaves what is held: a good answer serves out its TTL, and its stale_grace.
+    def _outlives_failure(self, name: str, now: float) -> bool:
+        """Whether a failed lookup keeps the entry: a positive answer stays until its TTL and its stale_grace end.
 
-        Its refresh is not due again, so that an unreachable zone is asked ahead of time once, not at every use.
+        No further refresh is requested for it: an unreachable zone is asked ahead of expiry once, not at each use.
         """
         old = self._entries.get(name)
         return old is not None and isinstance(old.answer, Secure) and now < old.expires + self._limits.stale_grace
 
-    def _put(self, name: str, entry: _Entry) -> None:
+    def _insert(self, name: str, entry: _Entry) -> None:
         self._remove(name)
         if entry.octets > self._limits.max_octets // _LARGEST_SHARE:
             return
         self._entries[name] = entry
-        self._ends.setdefault(self._span(entry), set()).add(name)
+        self._buckets.setdefault(self._bucket(entry), set()).add(name)
         self.octets += entry.octets
         while len(self._entries) > self._limits.max_names or self.octets > self._limits.max_octets:
             self._remove(next(iter(self._entries)))
@@ -144,40 +145,40 @@ class AnswerCache:
         if entry is None:
             return False
         self.octets -= entry.octets
-        span = self._span(entry)
-        names = self._ends.get(span)
+        bucket = self._bucket(entry)
+        names = self._buckets.get(bucket)
         if names is not None:
             names.discard(name)
             if not names:
-                del self._ends[span]
+                del self._buckets[bucket]
         return True
 
-    def _span(self, entry: _Entry) -> int:
-        return int((entry.expires + self._limits.stale_grace) // _SWEEP_SECONDS)
+    def _bucket(self, entry: _Entry) -> int:
+        return int((entry.expires + self._limits.stale_grace) // _BUCKET_SECONDS)
 
     def sweep(self, now: float, at_most: int = 1000) -> int:
-        """Remove up to `at_most` entries that can be of no use any more; returns how many went."""
-        gone = 0
-        present = int(now // _SWEEP_SECONDS)
-        for span in [span for span in self._ends if span < present]:
-            for name in list(self._ends[span])[: at_most - gone]:
+        """Remove up to `at_most` entries whose TTL and stale_grace are over; returns the number removed."""
+        removed = 0
+        current = int(now // _BUCKET_SECONDS)
+        for bucket in [bucket for bucket in self._buckets if bucket < current]:
+            for name in list(self._buckets[bucket])[: at_most - removed]:
                 self._remove(name)
-                gone += 1
-            if gone >= at_most:
+                removed += 1
+            if removed >= at_most:
                 break
-        return gone
+        return removed
 
     def flush(self, name: str | None = None, *, below: bool = False) -> int:
-        """Forget `name` (`below`: and every name under it), or everything; returns how many entries went."""
+        """Remove `name` (`below`: and every name under it), or all entries; returns the number removed."""
         if name is None:
-            doomed = list(self._entries)
+            names = list(self._entries)
         elif below:
-            doomed = [known for known in self._entries if is_within(known, name)]
+            names = [known for known in self._entries if is_within(known, name)]
         else:
-            doomed = [name] if name in self._entries else []
-        for known in doomed:
+            names = [name] if name in self._entries else []
+        for known in names:
             self._remove(known)
-        return len(doomed)
+        return len(names)
 
 
 def _octets(name: str, answer: Answer) -> int:

@@ -1,12 +1,12 @@
 """Whether an identity domain answers, and how many requests may wait for it. No I/O, no clock.
 
-A request that waits occupies a thread of the RADIUS server. A domain whose lookups are answered gives its threads back
-after a round trip or two; a dead one keeps each for the whole deadline. So the limits are on the requests that wait,
-and tight only for a domain that leaves its lookups unanswered:
+A request that waits occupies a thread of the RADIUS server. A domain that answers frees its threads after a round trip
+or two; a dead domain occupies each thread until the lookup's deadline. The limits therefore apply to waiting requests,
+and they are tight only for a domain that leaves its lookups unanswered:
 
-- a domain that has just answered may use every place;
-- a domain that nothing is known about may use most of them: the rest is left to domains that answer;
-- a domain that is slow may use a few, and all slow domains together an eighth of the places.
+- requests for a domain that has answered recently may use every place;
+- requests for unknown domains may use three quarters of the places;
+- requests for one slow domain may use a few, and those for all slow domains together an eighth of the places.
 """
 
 from __future__ import annotations
@@ -16,41 +16,44 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# How long an answer, or the lack of one, says something about a domain. Seconds.
-_REMEMBERED_SECONDS = 60.0
+# How long an answer, or the lack of one, determines the state of a domain.
+_STATE_SECONDS = 60.0
 _MAX_DOMAINS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class WaitLimits:
-    """Bounds on requests that wait for the DNS at once.
+    """Limits on the requests that wait for the DNS at the same time.
 
-    places: in all; it must stay below the RADIUS server's threads, so that a device that need not wait finds one.
-    places_of_slow_domain: for one domain that leaves its lookups unanswered.
-    slow_after: seconds without any answer, with a lookup under way, from which a domain is slow.
-    lookups_of_slow_domain: lookups under way for such a domain; the others are not started.
+    max_waiting: in all. It must stay below the RADIUS server's threads, so that a request that does not wait finds one.
+    max_waiting_per_slow_domain: for one domain that leaves its lookups unanswered.
+    slow_after: seconds without an answer, while a lookup is under way, after which a domain is slow.
+    max_lookups_per_slow_domain: lookups under way for a slow domain; further ones are not started.
     """
 
-    places: int = 256
-    places_of_slow_domain: int = 8
+    max_waiting: int = 256
+    max_waiting_per_slow_domain: int = 8
     slow_after: float = 1.0
-    lookups_of_slow_domain: int = 16
+    max_lookups_per_slow_domain: int = 16
 
     @property
-    def places_of_unknown(self) -> int:
+    def max_waiting_for_unknown(self) -> int:
         """For all domains together that have not answered yet."""
-        return max(1, self.places * 3 // 4)
+        return max(1, self.max_waiting * 3 // 4)
 
     @property
-    def places_of_slow(self) -> int:
+    def max_waiting_for_slow(self) -> int:
         """For all slow domains together."""
-        return max(1, self.places // 8)
+        return max(1, self.max_waiting // 8)
 
 
-class Full(StrEnum):
-    """Why no more requests may wait. `places`: as many wait as may. `descriptors`: the process has none left."""
+class WaitLimit(StrEnum):
+    """The limit that keeps one more request from waiting.
 
-    PLACES = "places"
+    `TOTAL`: all requests together. `DESCRIPTORS`: the process has no file descriptor left.
+    """
+
+    TOTAL = "places"
     SLOW_DOMAIN = "slow_domain"
     SLOW_DOMAINS = "slow_domains"
     UNKNOWN_DOMAINS = "unknown_domains"
@@ -59,27 +62,31 @@ class Full(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class Domain:
-    """What is known about one identity domain. Times are those of one monotonic clock, in seconds."""
+    """The state of one identity domain. Times are seconds of one monotonic clock."""
 
     name: str
-    # Lookups under way, by the time that each was started: the oldest first.
+    # The start time of each lookup under way, oldest first.
     under_way: dict[object, float] = field(default_factory=dict)
     waiting: int = 0
-    heard: float = -math.inf
-    unanswered: float = -math.inf
+    last_answered: float = -math.inf
+    last_unanswered: float = -math.inf
 
     def is_slow(self, now: float, limits: WaitLimits) -> bool:
-        """Whether nothing was heard of the domain for `slow_after`, although it was asked, or is being asked since."""
-        if now - self.heard <= limits.slow_after:
-            return False
-        if self.unanswered > self.heard and now - self.unanswered < _REMEMBERED_SECONDS:
-            return True
-        since = next(iter(self.under_way.values()), math.inf)
-        return now - since > limits.slow_after
+        """Whether the domain has given no answer for `slow_after`, although it was asked.
 
-    def answers(self, now: float) -> bool:
-        """Whether it has answered lately."""
-        return now - self.heard < _REMEMBERED_SECONDS
+        Either its last lookup ended without an answer less than a minute ago, or its oldest lookup under way has
+        taken longer than `slow_after`.
+        """
+        if now - self.last_answered <= limits.slow_after:
+            return False
+        if self.last_unanswered > self.last_answered and now - self.last_unanswered < _STATE_SECONDS:
+            return True
+        oldest = next(iter(self.under_way.values()), math.inf)
+        return now - oldest > limits.slow_after
+
+    def answered_recently(self, now: float) -> bool:
+        """Whether the last answer is less than a minute old."""
+        return now - self.last_answered < _STATE_SECONDS
 
     @property
     def idle(self) -> bool:
@@ -87,7 +94,7 @@ class Domain:
 
 
 class Domains:
-    """The domains that are known about, and the requests that wait for them."""
+    """The state of every known domain, and the number of requests that wait for each."""
 
     def __init__(self, limits: WaitLimits) -> None:
         self._limits = limits
@@ -95,73 +102,78 @@ class Domains:
         self._waited_for: set[Domain] = set()
         self.waiting = 0
 
-    def of(self, name: str) -> Domain:
-        """The domain called `name`."""
+    def get(self, name: str) -> Domain:
+        """The domain called `name`, added if it is unknown.
+
+        Beyond the limit, the idle domain used least recently is evicted.
+        """
         domain = self._domains.get(name)
         if domain is None:
             domain = self._domains[name] = Domain(name)
             if len(self._domains) > _MAX_DOMAINS:
-                self._forget_one()
+                self._evict_one()
         else:
             self._domains.move_to_end(name)
         return domain
 
-    def _forget_one(self) -> None:
+    def _evict_one(self) -> None:
         for domain in self._domains.values():
             if domain.idle:
                 del self._domains[domain.name]
                 return
 
-    def started(self, domain: Domain, lookup: object, now: float) -> None:
-        """A lookup of the domain is under way."""
+    def lookup_started(self, domain: Domain, lookup: object, now: float) -> None:
+        """Record that a lookup of the domain has started."""
         domain.under_way[lookup] = now
 
-    def ended(self, domain: Domain, lookup: object, now: float, *, answered: bool) -> None:
-        """It has ended. `answered`: something of the domain was heard, whatever it was."""
+    def lookup_ended(self, domain: Domain, lookup: object, now: float, *, answered: bool) -> None:
+        """Record that a lookup has ended. `answered`: with any answer but `Unavailable`."""
         started = domain.under_way.pop(lookup, now)
         if answered:
-            domain.heard = now
+            domain.last_answered = now
         elif now - started >= self._limits.slow_after / 4:
-            # Unbound gives a dead server up sooner than a lookup's deadline. A failure that comes at once costs nobody
-            # a wait, and says nothing about the next lookup.
-            domain.unanswered = now
+            # Unbound gives up on a dead server before a lookup's deadline. An immediate failure makes no request wait,
+            # and does not predict the next lookup.
+            domain.last_unanswered = now
 
-    def may_start(self, domain: Domain, now: float) -> bool:
-        """Whether another lookup of the domain may be started."""
-        return len(domain.under_way) < self._limits.lookups_of_slow_domain or not domain.is_slow(now, self._limits)
+    def may_look_up(self, domain: Domain, now: float) -> bool:
+        """Whether another lookup of the domain may start."""
+        below_limit = len(domain.under_way) < self._limits.max_lookups_per_slow_domain
+        return below_limit or not domain.is_slow(now, self._limits)
 
-    def may_wait(self, domain: Domain, now: float) -> tuple[Full, str] | None:
-        """None when one more request may wait for the domain; else what stands against it, also in words."""
+    def limit_reached(self, domain: Domain, now: float) -> tuple[WaitLimit, str] | None:
+        """The limit that keeps one more request from waiting for the domain, and its explanation; None if none does."""
         limits = self._limits
-        if self.waiting >= limits.places:
-            return Full.PLACES, f"{self.waiting} requests wait for the DNS, as many as may"
+        if self.waiting >= limits.max_waiting:
+            return WaitLimit.TOTAL, f"{self.waiting} requests wait for the DNS, as many as may"
         if domain.is_slow(now, limits):
-            if domain.waiting >= limits.places_of_slow_domain:
-                return Full.SLOW_DOMAIN, f"{domain.name} does not answer, and {domain.waiting} requests wait for it"
+            if domain.waiting >= limits.max_waiting_per_slow_domain:
+                why = f"{domain.name} does not answer, and {domain.waiting} requests wait for it"
+                return WaitLimit.SLOW_DOMAIN, why
             slow = self.waiting_for_slow(now)
-            if slow >= limits.places_of_slow:
+            if slow >= limits.max_waiting_for_slow:
                 why = f"{domain.name} does not answer, and {slow} requests wait for domains that do not"
-                return Full.SLOW_DOMAINS, why
-        elif not domain.answers(now) and self.waiting >= limits.places_of_unknown:
+                return WaitLimit.SLOW_DOMAINS, why
+        elif not domain.answered_recently(now) and self.waiting >= limits.max_waiting_for_unknown:
             why = f"{self.waiting} requests wait for the DNS; the other places are for domains that have answered"
-            return Full.UNKNOWN_DOMAINS, why
+            return WaitLimit.UNKNOWN_DOMAINS, why
         return None
 
-    def entered(self, domain: Domain) -> None:
-        """One more request waits for the domain."""
+    def wait_started(self, domain: Domain) -> None:
+        """Count one more request that waits for the domain."""
         domain.waiting += 1
         self.waiting += 1
         self._waited_for.add(domain)
 
-    def left(self, domain: Domain) -> None:
-        """It waits no longer."""
+    def wait_ended(self, domain: Domain) -> None:
+        """Count one request less that waits for the domain."""
         domain.waiting -= 1
         self.waiting -= 1
         if not domain.waiting:
             self._waited_for.discard(domain)
 
     def waiting_for_slow(self, now: float) -> int:
-        """Requests that wait for slow domains."""
+        """The number of requests that wait for slow domains."""
         return sum(domain.waiting for domain in self._waited_for if domain.is_slow(now, self._limits))
 
     def slow(self, now: float) -> list[Domain]:

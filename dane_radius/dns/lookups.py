@@ -1,93 +1,75 @@
-"""The lookup engine: one event loop in a thread of its own asks the DNS for everybody.
+"""The lookup engine: an event loop, in a thread of its own, that asks the DNS for all other threads.
 
-FreeRADIUS's threads call `find` for what is known, and `start_lookup` for what is not: neither waits. One lookup serves
-all who ask for a name (single flight); whoever needs its answer is woken when it is there. A refresh ahead of expiry is
-a lookup like the others, at a bounded rate and in turns between domains.
+FreeRADIUS's threads call `find` for cached answers and `start_lookup` for others; neither call waits. All requests for
+one name share one lookup (single flight), which notifies each of them when it ends. Background lookups (refreshes ahead
+of expiry, for example) run like the others, a limited number at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 from dane_radius.core.answers import Answer, Unavailable
 from dane_radius.core.names import identity_domain, is_within
+from dane_radius.dns.background import BACKGROUND, BackgroundQueue, Cause, SessionEnds
 from dane_radius.dns.cache import AnswerCache, CacheLimits
 from dane_radius.dns.domains import Domain, Domains, WaitLimits
+from dane_radius.dns.parent_names import ParentNames
 from dane_radius.dns.resolver import Client, Resolver
-from dane_radius.dns.warm import WarmNames
 
 # Lookups under way in all. One takes about 3 KiB, and Unbound works on some thousand at a time.
 MAX_LOOKUPS = 4096
-# Lookups that an identity alone may have under way: anybody can claim one.
-MAX_UNPROVEN_LOOKUPS = 2048
-# Refreshes under way at once, and names that wait for their turn.
-_REFRESHES_AT_ONCE = 64
-_MAX_REFRESHES_QUEUED = 10_000
-_MAX_EXPECTED = 100_000
+# Lookups under way that only an EAP identity has caused: an identity is unauthenticated.
+MAX_IDENTITY_LOOKUPS = 2048
+_MAX_BACKGROUND_LOOKUPS = 64
 _HOUSEKEEPING_SECONDS = 0.5
-# How often a lookup is asked because its name was flushed meanwhile.
-_MAX_ASKED = 8
-# An answer that lasts so much longer than the next housekeeping needs no early refresh. Seconds.
-_LASTS_SECONDS = 5.0
-
-
-class Cause(StrEnum):
-    """Why a lookup is started."""
-
-    DECISION = "decision"
-    CERTIFICATE = "certificate"
-    IDENTITY = "identity"
-    REFRESH = "refresh"
-    SESSION_END = "session_end"
-    DOMAIN = "domain"
-
-
-# Lookups that nobody waits for: a bounded number at once, in turns between domains.
-_IN_TURNS = frozenset({Cause.REFRESH, Cause.SESSION_END, Cause.DOMAIN})
+# How often a lookup is sent in all, if its name is flushed each time before the answer arrives.
+_MAX_ATTEMPTS = 8
+# An answer with this much TTL left when a session ends is not looked up again before. Seconds.
+_SUFFICIENT_SECONDS = 5.0
 
 
 @dataclass(eq=False, slots=True)
 class Lookup:
-    """A lookup under way or done. `answer` is set once, and then every callable in `to_wake` is called.
+    """A lookup under way or done. `answer` is set once; then each callable in `on_answer` is called.
 
-    `waiting`: how many requests wait for it, of those that its domain counts.
+    `waiting`: how many requests wait for it and are counted for its domain.
     """
 
     name: str
     domain: Domain
     cause: Cause
     answer: Answer | None = None
-    to_wake: list[Callable[[], None]] = field(default_factory=list)
+    on_answer: list[Callable[[], None]] = field(default_factory=list)
     waiting: int = 0
-    # The name was flushed meanwhile: what comes may have been said before the change, so the DNS is asked again.
-    asked_too_early: bool = False
-    asked: int = 0
+    # Whether the name was flushed after the question was sent. The answer may be older than the change that the flush
+    # is for, so the question is sent again.
+    flushed: bool = False
+    attempts: int = 0
 
 
 @dataclass(slots=True)
 class LookupCounts:
-    """Since the start; for metrics."""
+    """Counters since the start, for metrics."""
 
     hits: int = 0
     stale: int = 0
     shared: int = 0
     overloaded: int = 0
     started: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
-    # Refreshes that found no place: the entry expires, and the next device asks.
+    # Background lookups that were not started because of a limit. The entry expires, and the next device waits.
     refreshes_dropped: int = 0
 
 
 class Lookups:
-    """The cache and the engine behind it. Thread-safe; only `run`, `start` and `stop` wait."""
+    """The answer cache and the engine behind it. Thread-safe. Only `run`, `start` and `stop` block."""
 
     def __init__(
         self,
@@ -96,65 +78,62 @@ class Lookups:
         waits: WaitLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         *,
-        warm: int = 0,
+        max_parent_names: int = 0,
     ) -> None:
-        """`warm`: names above devices that are kept in the resolver's cache. No thread runs until `start`."""
+        """`max_parent_names`: how many names above devices are looked up regularly. No thread runs until `start`."""
         self._resolver = resolver
         self._clock = clock
-        # Guards everything below. Held for moments only, and never across a system call: that would give up the GIL,
-        # and let another thread run into the lock.
+        # Guards everything below. It is held briefly, and never across a system call: that would release the GIL, and
+        # other threads would block on the lock.
         self.lock = threading.Lock()
-        self.cache = AnswerCache(cache, self._refresh_soon)
+        self.cache = AnswerCache(cache, self._refresh)
         self.wait_limits = waits or WaitLimits()
         self.domains = Domains(self.wait_limits)
         self.counts = LookupCounts()
         self._under_way: dict[str, Lookup] = {}
-        self._unproven = 0
-        # Started, and not asked yet: that is done without the lock.
-        self._fresh: deque[Lookup] = deque()
-        self._refreshing = 0
-        # In turns between domains: the first domain's first name is next.
-        self._refresh_queue: OrderedDict[str, OrderedDict[str, Cause]] = OrderedDict()
-        self._refreshes_queued = 0
-        self._warm = WarmNames(warm)
-        self._expected: list[tuple[float, str]] = []
-        self._expected_at: dict[str, float] = {}
+        self._identity_lookups = 0
+        # Started, but not sent yet: questions are sent without the lock.
+        self._unsent: deque[Lookup] = deque()
+        self._background_lookups = 0
+        self._background_queue = BackgroundQueue()
+        self._parent_names = ParentNames(max_parent_names)
+        self._session_ends = SessionEnds()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._ending: asyncio.Event
+        self._stopping: asyncio.Event
         self._client: Client | None = None
         self._start_error: OSError | None = None
 
     # --- for the server's threads ------------------------------------------------------------------------------------
 
     def find(self, name: str) -> Answer | None:
-        """The answer held for a normalized name, its `ttl` being what is left of it; None when there is none."""
+        """The cached answer for a normalized name, with its remaining TTL; None if there is none."""
         with self.lock:
             answer = self.cache.get(name, self._clock())
             if answer is not None:
                 self.counts.hits += 1
-        self._ask_fresh()
+        self._send_unsent()
         return answer
 
-    def holds(self, name: str) -> bool:
-        """Whether the DNS need not be asked about `name` now. Is no use of the answer."""
+    def is_cached(self, name: str) -> bool:
+        """Whether an answer for `name` is cached. Does not count as a use of the answer."""
         with self.lock:
-            return self.cache.left(name, self._clock()) > 0
+            return self.cache.remaining(name, self._clock()) > 0
 
     def start_lookup(self, name: str, cause: Cause) -> Lookup | Answer:
-        """The lookup of `name`, started unless it is under way; or an answer, where the DNS is not asked."""
+        """The lookup of `name`, started unless it is under way. An answer if it is cached or a limit is reached."""
         with self.lock:
             now = self._clock()
             found = self.cache.get(name, now) or self._start(name, cause, now)
-        self._ask_fresh()
+        self._send_unsent()
         return found
 
-    def instead(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
-        """What to go by without an answer: a stale one if that is allowed, else why there is none."""
+    def without_answer(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
+        """What a decision uses when no answer has arrived: a stale answer if allowed, else `Unavailable`."""
         with self.lock:
-            return self._instead(name, why, overloaded=overloaded)
+            return self._without_answer(name, why, overloaded=overloaded)
 
-    def _instead(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
+    def _without_answer(self, name: str, why: str, *, overloaded: bool = False) -> Answer:
         stale = self.cache.stale(name, self._clock())
         if stale is not None:
             self.counts.stale += 1
@@ -164,37 +143,39 @@ class Lookups:
         return Unavailable(why, overloaded=overloaded)
 
     def _start(self, name: str, cause: Cause, now: float) -> Lookup | Answer:
-        """Called under the lock; the question is sent by the `_ask_fresh` that follows."""
+        """Called under the lock. The next `_send_unsent` sends the question."""
         lookup = self._under_way.get(name)
         if lookup is not None:
             self.counts.shared += 1
             return lookup
         if self._client is None:
-            return self._instead(name, "lookups are not running")
-        domain = self.domains.of(identity_domain(f"x.{name}" if cause is Cause.DOMAIN else name))
-        if len(self._under_way) >= MAX_LOOKUPS or (cause is Cause.IDENTITY and self._unproven >= MAX_UNPROVEN_LOOKUPS):
-            return self._instead(name, f"{len(self._under_way)} lookups are under way, as many as may", overloaded=True)
-        if not self.domains.may_start(domain, now):
-            return self._instead(name, f"{domain.name} does not answer; {len(domain.under_way)} lookups are under way")
+            return self._without_answer(name, "lookups are not running")
+        domain = self.domains.get(identity_domain(f"x.{name}" if cause is Cause.DOMAIN else name))
+        count = len(self._under_way)
+        if count >= MAX_LOOKUPS or (cause is Cause.IDENTITY and self._identity_lookups >= MAX_IDENTITY_LOOKUPS):
+            return self._without_answer(name, f"{count} lookups are under way, as many as may", overloaded=True)
+        if not self.domains.may_look_up(domain, now):
+            why = f"{domain.name} does not answer; {len(domain.under_way)} lookups are under way"
+            return self._without_answer(name, why)
         lookup = Lookup(name, domain, cause)
         self._under_way[name] = lookup
-        self.domains.started(domain, lookup, now)
+        self.domains.lookup_started(domain, lookup, now)
         self.counts.started[cause] += 1
-        self._unproven += cause is Cause.IDENTITY
-        self._fresh.append(lookup)
+        self._identity_lookups += cause is Cause.IDENTITY
+        self._unsent.append(lookup)
         return lookup
 
-    def _ask_fresh(self) -> None:
-        """Send the questions of lookups that were just started. Not under the lock."""
-        while self._fresh:
+    def _send_unsent(self) -> None:
+        """Send the questions of lookups that were started. Not called under the lock."""
+        while self._unsent:
             try:
-                lookup = self._fresh.popleft()
+                lookup = self._unsent.popleft()
             except IndexError:
-                # Another thread was quicker.
+                # Another thread has taken the last one.
                 return
-            self._ask(lookup)
+            self._send(lookup)
 
-    def _ask(self, lookup: Lookup) -> None:
+    def _send(self, lookup: Lookup) -> None:
         client = self._client
         try:
             if client is None:
@@ -202,30 +183,26 @@ class Lookups:
             else:
                 client.ask(lookup.name, partial(self._answered, lookup))
         except Exception as error:
-            # A client promises not to raise. If one does, nobody may be let in, or be left waiting.
+            # A client must not raise. If one does, its lookup still ends, and without an answer.
             self._answered(lookup, Unavailable(f"the lookup failed: {type(error).__name__}: {error}"))
 
-    def expect(self, name: str, after: float) -> None:
-        """A device of this name is expected back in `after` seconds: have the answer by then."""
+    def note_session_end(self, name: str, after: float) -> None:
+        """Look `name` up in `after` seconds, before its device authenticates again."""
         with self.lock:
-            if len(self._expected) >= _MAX_EXPECTED:
-                return
-            at = self._clock() + after
-            self._expected_at[name] = at
-            heapq.heappush(self._expected, (at, name))
+            self._session_ends.add(name, self._clock() + after)
 
-    def keep_warm(self, names: Iterable[str]) -> None:
-        """Keep the resolver ready for devices below `names`, in place of those that were given before."""
+    def set_policy_names(self, names: Iterable[str]) -> None:
+        """Look `names`, which policy grants access below, up regularly, in place of those of the previous policy."""
         with self.lock:
-            self._warm.keep(names, self._clock())
+            self._parent_names.set_policy_names(names, self._clock())
 
-    def let_in(self, name: str) -> None:
-        """A device of this name was let in: keep the resolver ready for its neighbours."""
+    def device_admitted(self, name: str) -> None:
+        """Look the parent name of an admitted device up regularly, for the other devices below it."""
         with self.lock:
-            self._warm.used(name.partition(".")[2], self._clock())
+            self._parent_names.device_admitted(name.partition(".")[2], self._clock())
 
     def submit(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run something short in the engine's event loop. Returns whether it is running; it must not raise."""
+        """Run a short coroutine in the engine's event loop; it must not raise. Returns False if no loop is running."""
         loop = self._loop
         if loop is None:
             work.close()
@@ -234,7 +211,7 @@ class Lookups:
         return True
 
     def run(self, work: Coroutine[Any, Any, None], seconds: float = 5.0) -> None:
-        """As `submit`, and wait for it. For start and stop alone. Raises what `work` raises; TimeoutError."""
+        """As `submit`, but wait for the end; for start and stop only. Raises what `work` raises, or TimeoutError."""
         loop = self._loop
         if loop is None:
             work.close()
@@ -242,29 +219,29 @@ class Lookups:
         asyncio.run_coroutine_threadsafe(work, loop).result(seconds)
 
     def flush(self, name: str | None = None, *, below: bool = False) -> int:
-        """Forget `name` (`below`: and every name under it), or everything; returns how many answers went.
+        """Remove `name` (`below`: and every name under it), or all answers; returns the number removed.
 
-        A lookup that is under way is asked again, for those who wait for it, too: it may have been answered before the
-        change that the flush is for.
+        Lookups of these names that are under way are sent again, also for the requests that wait for them: their answer
+        may be older than the change that the flush is for.
         """
         with self.lock:
             for lookup in self._under_way.values():
                 if name is None or lookup.name == name or (below and is_within(lookup.name, name)):
-                    lookup.asked_too_early = True
+                    lookup.flushed = True
             return self.cache.flush(name, below=below)
 
     @property
     def under_way(self) -> int:
-        """Lookups under way."""
+        """The number of lookups under way."""
         return len(self._under_way)
 
     def count_slow_domains(self) -> int:
-        """How many domains leave their lookups unanswered."""
+        """The number of domains that leave their lookups unanswered."""
         with self.lock:
             return len(self.domains.slow(self._clock()))
 
     def slow_domains(self, at_most: int = 20) -> list[dict[str, object]]:
-        """The domains that leave their lookups unanswered, with how many lookups and requests wait for each."""
+        """The domains that leave their lookups unanswered, each with its lookups under way and its waiting requests."""
         with self.lock:
             slow = self.domains.slow(self._clock())
         slow.sort(key=lambda domain: -domain.waiting)
@@ -273,34 +250,22 @@ class Lookups:
             for domain in slow[:at_most]
         ]
 
-    # --- refresh ahead, in turns between domains ---------------------------------------------------------------------
+    # --- background lookups, all called under the lock ---------------------------------------------------------------
 
-    def _refresh_soon(self, name: str, cause: Cause = Cause.REFRESH) -> None:
-        """Called under the lock."""
-        domain = identity_domain(name)
-        if self._client is None or self._refreshes_queued >= _MAX_REFRESHES_QUEUED:
+    def _refresh(self, name: str, cause: Cause = Cause.REFRESH) -> None:
+        if self._client is None or not self._background_queue.put(name, cause):
             self.counts.refreshes_dropped += 1
             return
-        names = self._refresh_queue.setdefault(domain, OrderedDict())
-        if name not in names:
-            names[name] = cause
-            self._refreshes_queued += 1
-        if self._refreshing < _REFRESHES_AT_ONCE:
-            self._start_refreshes(self._clock())
+        self._start_background(self._clock())
 
-    def _start_refreshes(self, now: float) -> None:
-        """Called under the lock."""
-        while self._refresh_queue and self._refreshing < _REFRESHES_AT_ONCE:
-            domain, names = self._refresh_queue.popitem(last=False)
-            name, cause = names.popitem(last=False)
-            self._refreshes_queued -= 1
-            if names:
-                self._refresh_queue[domain] = names
+    def _start_background(self, now: float) -> None:
+        while self._background_queue and self._background_lookups < _MAX_BACKGROUND_LOOKUPS:
+            name, cause = self._background_queue.take()
             if name in self._under_way:
                 continue
             started = self._start(name, cause, now)
             if isinstance(started, Lookup):
-                self._refreshing += 1
+                self._background_lookups += 1
             else:
                 self.counts.refreshes_dropped += 1
 
@@ -321,7 +286,7 @@ class Lookups:
             loop, self._loop, self._client = self._loop, None, None
         if loop is None or self._thread is None:
             return
-        loop.call_soon_threadsafe(self._ending.set)
+        loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(timeout=10)
 
     def _run(self, ready: threading.Event) -> None:
@@ -330,13 +295,13 @@ class Lookups:
         try:
             loop.run_until_complete(self._serve(ready))
         finally:
-            # Whatever became of it, nobody waits for the start of a thread that is over.
+            # `start` must return even if the thread has failed.
             ready.set()
             loop.close()
 
     async def _serve(self, ready: threading.Event) -> None:
         client = self._resolver.open()
-        self._ending = asyncio.Event()
+        self._stopping = asyncio.Event()
         try:
             client.start()
         except OSError as error:
@@ -345,65 +310,56 @@ class Lookups:
             return
         with self.lock:
             self._loop, self._client = asyncio.get_running_loop(), client
-        self._keep_house()
+        self._housekeep()
         ready.set()
-        await self._ending.wait()
+        await self._stopping.wait()
         await client.close()
 
     def _answered(self, lookup: Lookup, answer: Answer) -> None:
-        """In the event loop, mostly. Not under the lock."""
-        again = False
-        to_wake: list[Callable[[], None]] = []
+        """Usually called in the event loop. Not called under the lock."""
+        send_again = False
+        on_answer: list[Callable[[], None]] = []
         with self.lock:
-            lookup.asked += 1
-            if lookup.asked_too_early:
-                # The answer may have been given before the change that the flush was for.
-                lookup.asked_too_early = False
-                again = lookup.asked < _MAX_ASKED
-                answer = Unavailable(f"{lookup.name} was flushed {lookup.asked} times while it was looked up")
-            if not again:
+            lookup.attempts += 1
+            if lookup.flushed:
+                lookup.flushed = False
+                send_again = lookup.attempts < _MAX_ATTEMPTS
+                answer = Unavailable(f"{lookup.name} was flushed {lookup.attempts} times while it was looked up")
+            if not send_again:
                 self._end_lookup(lookup, answer)
-                to_wake += lookup.to_wake
-        if again:
-            self._ask(lookup)
-        for wake in to_wake:
-            wake()
-        self._ask_fresh()
+                on_answer += lookup.on_answer
+        if send_again:
+            self._send(lookup)
+        for notify in on_answer:
+            notify()
+        self._send_unsent()
 
     def _end_lookup(self, lookup: Lookup, answer: Answer) -> None:
         """Called under the lock."""
         now = self._clock()
         lookup.answer = answer
         del self._under_way[lookup.name]
-        self._unproven -= lookup.cause is Cause.IDENTITY
-        self.domains.ended(lookup.domain, lookup, now, answered=not isinstance(answer, Unavailable))
+        self._identity_lookups -= lookup.cause is Cause.IDENTITY
+        self.domains.lookup_ended(lookup.domain, lookup, now, answered=not isinstance(answer, Unavailable))
         for _ in range(lookup.waiting):
-            self.domains.left(lookup.domain)
+            self.domains.wait_ended(lookup.domain)
         lookup.waiting = 0
-        self.cache.keep(lookup.name, answer, now)
-        if lookup.cause in _IN_TURNS:
-            self._refreshing -= 1
-            self._start_refreshes(now)
+        self.cache.store(lookup.name, answer, now)
+        if lookup.cause in BACKGROUND:
+            self._background_lookups -= 1
+            self._start_background(now)
 
-    def _keep_house(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _housekeep(self) -> None:
         with self.lock:
             if self._client is None:
                 return
+            # Scheduled before the work: an exception must not end the housekeeping.
+            asyncio.get_running_loop().call_later(_HOUSEKEEPING_SECONDS, self._housekeep)
             now = self._clock()
-            self._start_expected(now)
-            for name in self._warm.due(now):
-                self._refresh_soon(name, Cause.DOMAIN)
+            for name in self._session_ends.take_due(now):
+                if self.cache.remaining(name, now) < _SUFFICIENT_SECONDS:
+                    self._refresh(name, Cause.SESSION_END)
+            for name in self._parent_names.take_due(now):
+                self._refresh(name, Cause.DOMAIN)
             self.cache.sweep(now)
-        self._ask_fresh()
-        loop.call_later(_HOUSEKEEPING_SECONDS, self._keep_house)
-
-    def _start_expected(self, now: float) -> None:
-        """Called under the lock."""
-        while self._expected and self._expected[0][0] <= now:
-            at, name = heapq.heappop(self._expected)
-            # An entry that a later one for the same name has replaced is passed over.
-            if self._expected_at.get(name) == at:
-                del self._expected_at[name]
-                if self.cache.left(name, now) < _LASTS_SECONDS:
-                    self._refresh_soon(name, Cause.SESSION_END)
+        self._send_unsent()

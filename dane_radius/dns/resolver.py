@@ -1,26 +1,26 @@
-"""Where TLSA records are looked up: what makes a resolver trustworthy, and how one is asked.
+"""The validating resolvers that TLSA records may be looked up with.
 
-The AD flag means something only over a path that nobody can write to: loopback, or DNS over TLS to a resolver that is
-authenticated (RFC 6698 section 8.3; RFC 7671 section 10.1). Plain DNS to any other address is a configuration error.
+The AD flag is trustworthy only over a path that nobody else can write to: loopback, or DNS over TLS to an authenticated
+resolver (RFC 6698 section 8.3; RFC 7671 section 10.1). Plain DNS to any other address is a configuration error.
 
-A resolver here is a description. `open` gives a client that asks thousands of questions at once from an event loop;
-`lookup` asks one question from a program that has no event loop.
+A `Resolver` is a description. `open` returns a client that asks thousands of questions at the same time from an event
+loop; `lookup` asks one question from a program without an event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from dane_radius.core.answers import Answer
 from dane_radius.dns.stream import StreamClient
+from dane_radius.dns.tls import tls_context
 from dane_radius.dns.udp import UdpClient
 
-# A reply that Unbound would send more than 1.9 s after its query (discard-timeout) is never sent.
+# Must stay below 1.9 s: Unbound drops a reply that is older than that (discard-timeout).
 DEFAULT_TIMEOUT_SECONDS = 1.5
 DEFAULT_RETRANSMIT_SECONDS = 0.2
 
@@ -29,13 +29,13 @@ class Client(Protocol):
     """Asks one resolver, from one event loop."""
 
     async def lookup(self, name: str) -> Answer:
-        """The TLSA RRset of a normalized name, in bounded time. Never raises: what goes wrong is an answer, too."""
+        """The TLSA RRset of a normalized name, within a time limit. Never raises: failures are answers, too."""
 
     def start(self) -> None:
-        """Get ready, in the event loop. Raises OSError."""
+        """Prepare for `ask`; called in the event loop. Raises OSError."""
 
     def ask(self, name: str, done: Callable[[Answer], None]) -> None:
-        """As `lookup`, from any thread, after `start`: `done` is called once, from the event loop. Never raises."""
+        """As `lookup`, from any thread after `start`. Calls `done` once, in the event loop. Never raises."""
 
     async def close(self) -> None:
         """Close every socket. Lookups under way end as unavailable."""
@@ -45,10 +45,10 @@ class Resolver(Protocol):
     """A validating resolver, as configured."""
 
     def open(self) -> Client:
-        """A client for one event loop. Opens no socket before its `start`, or its first lookup."""
+        """A client for one event loop. It opens no socket before its `start` or its first lookup."""
 
     def lookup(self, name: str) -> Answer:
-        """The TLSA RRset of a normalized name, asked once. Blocks, in bounded time. Never raises."""
+        """The TLSA RRset of a normalized name. Blocks, for a limited time. Never raises."""
 
 
 def check_loopback(address: str) -> None:
@@ -75,8 +75,8 @@ async def _ask_once(resolver: Resolver, name: str) -> Answer:
 class LoopbackResolver:
     """A validating resolver on this host: UDP with retransmission, TCP when the answer is truncated.
 
-    `timeout`: seconds that one lookup may take in all. `retransmit`: seconds after which the question is sent again;
-    doubled each time. `allow_sha1`: see `interpret`.
+    `timeout`: seconds for one lookup in all. `retransmit`: seconds before the first retransmission, doubled for each
+    further one. `allow_sha1`: see `dane_radius.dns.interpret`.
     """
 
     address: str = "127.0.0.1"
@@ -109,10 +109,10 @@ class LoopbackResolver:
 
 @dataclass(frozen=True)
 class TlsResolver:
-    """A validating resolver elsewhere, over DNS over TLS (RFC 7858), authenticated by name.
+    """A validating resolver on another host, over DNS over TLS (RFC 7858), authenticated by name.
 
-    `server_name` is checked against the certificate, whose CA is in `ca_file` (None: the system's trust store). A
-    server that fails authentication gives `Unavailable`, never an answer.
+    The resolver's certificate must name `server_name`, and its CA must be in `ca_file` (None: the system's trust
+    store). If authentication fails, the answer is `Unavailable`.
     """
 
     address: str
@@ -124,14 +124,12 @@ class TlsResolver:
 
     def open(self) -> Client:
         """A client over TLS connections that all lookups share."""
-        context = ssl.create_default_context(cafile=self.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         return StreamClient(
             self.address,
             self.port,
             str(self),
             timeout=self.timeout,
-            tls=context,
+            tls=tls_context(self.ca_file),
             server_name=self.server_name,
             allow_sha1=self.allow_sha1,
         )

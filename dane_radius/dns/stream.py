@@ -1,4 +1,4 @@
-"""DNS over TCP and TLS: many questions over few connections that are kept (RFC 7766, RFC 7858)."""
+"""DNS over TCP and TLS: many questions over a few persistent connections (RFC 7766, RFC 7858)."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dane_radius.core.answers import Answer, Unavailable
-from dane_radius.dns.wire import WireError, decode_response, encode_query, interpret
+from dane_radius.dns.interpret import interpret
+from dane_radius.dns.wire import WireError, decode_response, encode_query
 
-# Unbound serves 32 questions of one connection at a time and reads no further until one is answered. A quarter of that
-# is a reason to open another connection, so that unanswered questions of a dead zone do not hold up the others.
+# Unbound processes 32 questions of one connection at a time, and reads no more until it has answered one. At a quarter
+# of that, another connection is opened, so that the unanswered questions of a dead zone do not delay the others.
 _QUESTIONS_BEFORE_ANOTHER = 8
 # Unbound accepts 10 TCP connections in all by default (incoming-num-tcp).
 _MAX_CONNECTIONS = 6
-# RFC 7766 section 6.2.3: an idle connection is the server's to keep or close; ours are closed before that. Seconds.
+# RFC 7766 section 6.2.3: a server may close an idle connection at any time. The client closes it first.
 _IDLE_SECONDS = 10.0
-# Between two tries to connect to a resolver that does not listen.
+# Between two attempts to connect to a resolver that does not listen.
 _RECONNECT_SECONDS = 0.2
 
 
 class _ConnectionLostError(OSError):
-    """The connection ended with questions open."""
+    """The connection ended while questions were unanswered."""
 
 
 @dataclass(eq=False)
 class _Connection:
-    """One connection: questions by their id, and the task that reads the answers."""
+    """One connection, with its unanswered questions by their message id."""
 
     writer: asyncio.StreamWriter
     waiting: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
-    # Whether a question has been answered over it: one that ends after that was idle for too long, most likely.
+    # Whether it has carried an answer. When such a connection ends, the likely cause is the server's idle timeout.
     used: bool = False
     lost: bool = False
     idle: asyncio.TimerHandle | None = None
@@ -62,7 +63,7 @@ class StreamClient:
         server_name: str | None = None,
         allow_sha1: bool = False,
     ) -> None:
-        """`title` names the resolver in what goes wrong. `timeout`: seconds for one lookup in all."""
+        """`title` names the resolver in messages. `timeout`: seconds for one lookup in all."""
         self._allow_sha1 = allow_sha1
         self._address, self._port, self._title, self._timeout = address, port, title, timeout
         self._tls, self._server_name = tls, server_name
@@ -70,7 +71,7 @@ class StreamClient:
         self._readers: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        # While one connection is being opened, others wait for it: a crowd must not open one each.
+        # Lookups that start while a connection is being opened wait for it instead of opening one each.
         self._opening = asyncio.Lock()
 
     def start(self) -> None:
@@ -99,9 +100,9 @@ class StreamClient:
         return await self.lookup_until(name, asyncio.get_running_loop().time() + self._timeout)
 
     async def lookup_until(self, name: str, deadline: float) -> Answer:
-        """The answer for `name`, before `deadline` of the event loop's clock.
+        """The answer for `name`, by `deadline` on the event loop's clock.
 
-        A resolver that does not listen is asked again until then: it may restart.
+        If the resolver does not listen, it may be restarting: the client tries again until then.
         """
         refused = False
         try:
@@ -130,8 +131,8 @@ class StreamClient:
             try:
                 return await self._ask_over(connection, name)
             except (_ConnectionLostError, ConnectionResetError, BrokenPipeError):
-                # A kept connection may have been closed by the server meanwhile: that is no answer. A new one that
-                # ends without an answer is.
+                # The server may have closed a connection that was idle: the question is sent over another one. A new
+                # connection that ends without an answer is an error.
                 if fresh:
                     raise
 
@@ -150,15 +151,15 @@ class StreamClient:
             octets = await future
         finally:
             connection.waiting.pop(message_id, None)
-            self._rest(connection)
+            self._start_idle_timer(connection)
         return interpret(decode_response(octets, name, message_id), name, allow_sha1=self._allow_sha1)
 
-    def _rest(self, connection: _Connection) -> None:
+    def _start_idle_timer(self, connection: _Connection) -> None:
         if not connection.waiting and not connection.lost:
             loop = asyncio.get_running_loop()
-            connection.idle = loop.call_later(_IDLE_SECONDS, self._drop, connection)
+            connection.idle = loop.call_later(_IDLE_SECONDS, self._close_idle, connection)
 
-    def _drop(self, connection: _Connection) -> None:
+    def _close_idle(self, connection: _Connection) -> None:
         if not connection.waiting:
             connection.lost = True
             connection.writer.close()

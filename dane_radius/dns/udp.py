@@ -1,10 +1,10 @@
-"""DNS over UDP to a resolver on loopback: thousands of questions at once over few sockets.
+"""DNS over UDP to a resolver on loopback: thousands of questions at the same time over a few sockets.
 
-A question is told from others by its socket's port and its id, both random. A socket is connected, so the kernel drops
-what comes from elsewhere, and is replaced after some thousand questions, so that its port does not stay the same.
+A socket's port and a message id, both random, identify a question. The sockets are connected, so the kernel drops
+datagrams from other sources. A socket is replaced after 10,000 questions, so that its port changes.
 
-A question is sent by whoever asks it, from any thread: that spares the event loop one wake-up for each. Answers,
-retransmissions and everything else are the event loop's.
+Any thread may send a question; that saves the event loop a wake-up for each. The event loop does the rest: it receives
+answers, and it retransmits.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dane_radius.core.answers import Answer, Unavailable
+from dane_radius.dns.interpret import interpret
 from dane_radius.dns.stream import StreamClient
-from dane_radius.dns.wire import Truncated, WireError, decode_response, encode_query, interpret
+from dane_radius.dns.wire import Truncated, WireError, decode_response, encode_query
 
 Done = Callable[[Answer], None]
 
 _SOCKETS = 4
 _QUESTIONS_PER_SOCKET = 10_000
-# Of the 65,536 ids of a socket: a free one is found at once, and a guess hits rarely.
+# Of the 65,536 message ids of a socket. A free one is found quickly, and few of a forger's guesses match an open one.
 _MAX_OPEN_PER_SOCKET = 4096
-# Answers that come in one burst must fit: the kernel counts about 0.8 KiB for each. The system's limit may be lower.
+# A burst of answers must fit; the kernel accounts about 0.8 KiB for each. The system's limit may be lower.
 _RECEIVE_BUFFER_OCTETS = 1 << 20
 _MAX_DATAGRAM_OCTETS = 65535
-# Datagrams taken from one socket before the event loop sees to the others.
+# Datagrams read from one socket before the event loop serves the others.
 _DATAGRAMS_AT_ONCE = 64
-# How often the loop looks for what is overdue. Seconds.
+# How often the event loop checks for due retransmissions and deadlines.
 _TICK_SECONDS = 0.05
 
 
 @dataclass(eq=False, slots=True)
 class _Question:
-    """One lookup: what was asked, and who is told. Times are the event loop's."""
+    """One lookup: its question, and the callback for its answer. Times are those of the event loop's clock."""
 
     name: str
     message_id: int
@@ -48,7 +49,8 @@ class _Question:
     pause: float
     channel: _Socket
     done: Done
-    last_error: WireError | None = None
+    # What went wrong last, for the case that no answer arrives.
+    last_error: str | None = None
     refused: bool = False
     answered: bool = False
 
@@ -61,20 +63,20 @@ class _Socket:
 
 
 class UdpClient:
-    """Asks one resolver on this host over UDP, and over TCP what does not fit. For one event loop, which must run."""
+    """Asks one resolver on this host over UDP, and over TCP if an answer is truncated. Needs one running event loop."""
 
     def __init__(
         self, address: str, port: int, title: str, *, timeout: float, retransmit: float, allow_sha1: bool = False
     ) -> None:
-        """`title` names the resolver in what goes wrong. The others are those of `LoopbackResolver`."""
+        """`title` names the resolver in messages. The other arguments are those of `LoopbackResolver`."""
         self._peer = (address, port)
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._title, self._timeout, self._retransmit, self._allow_sha1 = title, timeout, retransmit, allow_sha1
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Guards the choice of a socket and an id, and what is due.
+        # Guards the sockets, the allocation of message ids, and the heap of due times.
         self._lock = threading.Lock()
         self._sockets: list[_Socket] = []
-        # Replaced ones, for as long as they await answers.
+        # Replaced sockets that still expect answers.
         self._retired: list[_Socket] = []
         self._due: list[tuple[float, int, _Question]] = []
         self._order = itertools.count()
@@ -87,10 +89,10 @@ class UdpClient:
         self._loop = asyncio.get_running_loop()
         while len(self._sockets) < _SOCKETS:
             self._sockets.append(self._open())
-        self._tick = self._loop.call_later(_TICK_SECONDS, self._see_to_overdue)
+        self._tick = self._loop.call_later(_TICK_SECONDS, self._handle_due)
 
     async def lookup(self, name: str) -> Answer:
-        """As `Client.lookup`. A resolver that does not listen is asked again until the time is over: it may restart."""
+        """As `Client.lookup`. If the resolver does not listen, the question is sent again until the timeout."""
         try:
             if self._loop is None:
                 self.start()
@@ -101,7 +103,7 @@ class UdpClient:
         return await future
 
     def ask(self, name: str, done: Done) -> None:
-        """Ask, from any thread, after `start`. `done` is called once, from the event loop. Never raises."""
+        """As `Client.ask`."""
         loop = self._loop
         assert loop is not None
         now = loop.time()
@@ -117,7 +119,7 @@ class UdpClient:
                 question = _Question(name, message_id, query, now + self._timeout, self._retransmit, channel, done)
                 channel.questions[message_id] = question
                 channel.asked += 1
-                self._note_due(question, now)
+                self._schedule(question, now)
             self._send(question)
         except WireError as error:
             loop.call_soon_threadsafe(done, Unavailable(f"{self._title} cannot be asked: {error}"))
@@ -129,22 +131,22 @@ class UdpClient:
         try:
             question.channel.udp.send(question.query)
         except ConnectionRefusedError:
-            # An ICMP error for an earlier datagram of any question of this socket; this one was not sent.
+            # An ICMP error for an earlier datagram of this socket, of any question. This datagram was not sent.
             question.refused = True
         except OSError as error:
-            # A full send buffer, mostly. The copy that follows makes up for it; if it does not, this is why.
-            question.last_error = WireError(f"not sent: {error.strerror or error}")
+            # Usually a full send buffer. The retransmission follows; if no answer arrives, this is the explanation.
+            question.last_error = f"could not be asked: {error.strerror or error}"
 
-    def _note_due(self, question: _Question, now: float) -> None:
-        """When the next copy of the question is due, or its end. Under the lock."""
+    def _schedule(self, question: _Question, now: float) -> None:
+        """Schedule the question's next retransmission or its deadline. Called under the lock."""
         due = min(now + question.pause, question.deadline)
         question.pause *= 2
         heapq.heappush(self._due, (due, next(self._order), question))
 
-    def _see_to_overdue(self) -> None:
-        """Send again what has no answer yet, or give it up; replace sockets that have been used for long."""
+    def _handle_due(self) -> None:
+        """Retransmit or end the questions that are due, and replace sockets that have carried many questions."""
         assert self._loop is not None
-        self._tick = self._loop.call_later(_TICK_SECONDS, self._see_to_overdue)
+        self._tick = self._loop.call_later(_TICK_SECONDS, self._handle_due)
         now = self._loop.time()
         ended, again = [], []
         with self._lock:
@@ -153,14 +155,14 @@ class UdpClient:
                 if question.answered:
                     continue
                 if now < question.deadline:
-                    self._note_due(question, now)
+                    self._schedule(question, now)
                     again.append(question)
                 else:
                     ended.append(question)
         for question in again:
             self._send(question)
         for question in ended:
-            self._end(question, Unavailable(self._why_not(question)))
+            self._end(question, Unavailable(self._failure(question)))
         self._replace_sockets()
 
     def _replace_sockets(self) -> None:
@@ -169,7 +171,7 @@ class UdpClient:
                 try:
                     fresh = self._open()
                 except OSError:
-                    # The old one still serves.
+                    # The old one stays in use.
                     return
                 with self._lock:
                     self._sockets[index] = fresh
@@ -196,11 +198,11 @@ class UdpClient:
         self._loop.remove_reader(channel.udp)
         channel.udp.close()
 
-    def _why_not(self, question: _Question) -> str:
+    def _failure(self, question: _Question) -> str:
         if question.refused:
             return f"{self._title} is not listening"
         if question.last_error is not None:
-            return f"{self._title} sent a malformed answer: {question.last_error}"
+            return f"{self._title} {question.last_error}"
         return f"no answer from {self._title} within {self._timeout:g} s"
 
     def _receive(self, channel: _Socket) -> None:
@@ -227,14 +229,14 @@ class UdpClient:
             self._ask_over_tcp(question)
             return
         except WireError as error:
-            # No answer to this question: a good one may still come.
-            question.last_error = error
+            # Not an answer to this question: the right one may still arrive.
+            question.last_error = f"sent a malformed answer: {error}"
             return
         question.refused = False
         try:
             answer: Answer = interpret(message, question.name, allow_sha1=self._allow_sha1)
         except WireError as error:
-            # Our answer. If it contradicts itself, a second copy would do the same.
+            # The right answer, but it contradicts itself. A retransmission would get the same.
             answer = Unavailable(f"{self._title} sent a malformed answer: {error}")
         self._end(question, answer)
 
@@ -243,7 +245,7 @@ class UdpClient:
             question.done(answer)
 
     def _forget(self, question: _Question) -> bool:
-        """Take the question off its socket. Whether it was still there: it is answered once."""
+        """Remove the question from its socket. Returns False if that was done before: it is answered only once."""
         question.answered = True
         return question.channel.questions.pop(question.message_id, None) is not None
 

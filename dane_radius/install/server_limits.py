@@ -1,8 +1,8 @@
-"""The limits in FreeRADIUS's own radiusd.conf that waiting requests need. Text in, text out.
+"""The limits in radiusd.conf that requests need which wait for the DNS. Pure functions over the file's text.
 
-A request that waits for the DNS occupies a worker thread. With Debian's 32 threads, a building that comes back after a
-power cut would wait for threads instead of the DNS. And the server remembers each answered packet for `cleanup_delay`
-seconds: its stock 16,384 requests are used up by some 450 authentications a second.
+Each waiting request occupies a worker thread. When all devices of a building authenticate again after a power failure,
+they would wait for one of Debian's 32 threads instead of the DNS. FreeRADIUS also keeps each answered packet for
+`cleanup_delay` seconds: about 450 authentications a second exhaust its default of 16,384 requests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A building of a thousand devices in a zone 100 ms away: some hundred of them wait at a time.
+# For a building with a thousand devices in a zone 100 ms away, of which some hundred wait at the same time.
 DEFAULT_THREADS = 1024
 _MAX_REQUESTS = 65_536
 
@@ -20,33 +20,33 @@ _THREAD_POOL = re.compile(r"^thread\s+pool\s*\{.*?^\}", re.MULTILINE | re.DOTALL
 
 @dataclass(frozen=True)
 class Change:
-    """One setting: what it was, and what it was raised to."""
+    """The old and the new value of one setting."""
 
     old: int
     new: int
 
 
-def wanted(threads: int) -> dict[str, int]:
-    """The least value of each setting for so many threads.
+def required(threads: int) -> dict[str, int]:
+    """The least value of each setting for this number of threads.
 
-    `start_servers` and the spare threads stay as they are. The server makes threads as fast as it needs them, and
-    packets that take turns on many idle threads cost it 5 % more CPU than on few, whose caches are warm.
+    `start_servers` and the settings for spare threads stay unchanged. FreeRADIUS starts threads as fast as it needs
+    them. Packets that alternate between many idle threads take 5 % more CPU time than with few, whose caches are warm.
     """
     return {"max_requests": _MAX_REQUESTS, "max_servers": threads}
 
 
-def places(threads: int) -> int:
-    """How many requests may wait at once, so that others find a thread: seven eighths of the threads."""
+def max_waiting(threads: int) -> int:
+    """How many requests may wait at the same time: seven eighths of the threads, so that other requests find one."""
     return max(1, threads * 7 // 8)
 
 
 def threads_of(text: str) -> int | None:
-    """`max_servers` of the thread pool in a radiusd.conf; None without one."""
+    """`max_servers` of the thread pool in a radiusd.conf; None if it is not set."""
     return _read(text, "max_servers")
 
 
 def raise_to(text: str, least: Mapping[str, int]) -> tuple[str, dict[str, Change], list[str]]:
-    """A radiusd.conf with every setting at its least value or above; what changed; the settings that it lacks."""
+    """A radiusd.conf with each setting at its least value or above, the changes, and the settings that it lacks."""
     changes: dict[str, Change] = {}
     missing = []
     for key, value in least.items():
@@ -59,15 +59,15 @@ def raise_to(text: str, least: Mapping[str, int]) -> tuple[str, dict[str, Change
     return text, changes, missing
 
 
-def put_back(text: str, changes: Mapping[str, Change]) -> tuple[str, list[str]]:
-    """A radiusd.conf with what was raised as it was before; settings that were changed since are left, and named."""
-    left = []
+def restore(text: str, changes: Mapping[str, Change]) -> tuple[str, list[str]]:
+    """A radiusd.conf with the old values, and the settings that keep theirs because they were changed since."""
+    kept = []
     for key, change in changes.items():
         if _read(text, key) == change.new:
             text = _write(text, key, change.old)
         else:
-            left.append(key)
-    return text, left
+            kept.append(key)
+    return text, kept
 
 
 def _find(text: str, key: str) -> re.Match[str] | None:

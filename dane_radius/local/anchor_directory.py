@@ -1,13 +1,12 @@
-"""The trust anchors on disk, as the module reads them. `trust_sync` is the only writer.
+"""The trust anchors on disk, read only. `trust_sync` is the only writer.
 
 Layout of the anchor directory:
 
     ca/            OpenSSL's hashed directory (`<subject-hash>.N`, PEM), FreeRADIUS's `ca_path`
-    index.jsonl    what each anchor is: see `dane_radius.core.anchor_record`
+    index.jsonl    the record of each anchor: see `dane_radius.core.anchor_record`
 
-The index's last newline is its commit point: a last line without one is a change that never happened. A certificate in
-`ca/` that the index does not name vouches for nothing here; it can at most let OpenSSL finish a handshake whose
-decision is then a reject.
+The last newline of the index is its commit point: a line without one is ignored. A certificate in `ca/` that the index
+does not list is not an anchor. With such a certificate OpenSSL may complete a handshake, but the decision ignores it.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from dane_radius.core.names import identity_domain
 
 INDEX_FILE = "index.jsonl"
 CA_FOLDER = "ca"
-# How much of what was read last is read again, to tell a journal that grew from another one in its place.
+# How much of the last part is compared, to distinguish a journal that has grown from another file in its place.
 _TAIL_OCTETS = 256
 
 
 class AnchorDirectory:
-    """Follows an anchor directory. `for_name` gives the anchors that may vouch for a device name.
+    """Follows an anchor directory. `for_name` returns the anchors that may vouch for a device name.
 
-    A directory that does not exist yet, or an index that cannot be read, holds no anchors: chain-based matches are
-    refused then, and `last_error` says why.
+    There are no anchors, and no match by chain succeeds, if the directory does not exist yet or its index cannot be
+    read. `last_error` describes the latest error.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,8 +40,8 @@ class AnchorDirectory:
         self._records: dict[str, AnchorRecord] = {}
         self._by_domain: dict[str, tuple[AnchorRecord, ...]] = {}
         self._certificates: dict[str, bytes] = {}
-        # Every domain that some anchor may vouch for; None: not gathered since the last change.
-        self._remits: frozenset[str] | None = None
+        # All domains that an anchor may vouch for; None: not collected since the last change.
+        self._domains: frozenset[str] | None = None
         self._version = (-1, -1, -1)
         self._offset = 0
         self._tail = b""
@@ -52,16 +51,16 @@ class AnchorDirectory:
         return len(self._records)
 
     def refresh(self) -> bool:
-        """Read what the journal gained since the last time. Returns whether anything changed. Never raises."""
+        """Read the lines added to the journal since the last call. Returns whether an anchor changed. Never raises."""
         with self._lock:
             try:
                 return self._read_index()
             except (OSError, AnchorError) as error:
-                # What cannot be read may be a removal: without the whole index, nothing vouches for anybody.
-                held = bool(self._records)
+                # A line that cannot be read may be a removal. Without the whole index, no anchor is in force.
+                changed = bool(self._records)
                 self._reset()
                 self.last_error = str(error)
-                return held
+                return changed
 
     def _read_index(self) -> bool:
         path = self._path / INDEX_FILE
@@ -78,8 +77,8 @@ class AnchorDirectory:
             if version == self._version:
                 return False
             known = self._known_part(file)
-            # Compacted or replaced: what is in force is what the new file says, from its start. An inode number alone
-            # does not tell, because a file system gives it again.
+            # A file that was compacted or replaced is read from its start. The inode number does not show that: a file
+            # system assigns a number again.
             records = dict(self._records) if known else {}
             file.seek(known)
             whole, _, _torn = file.read().rpartition(b"\n")
@@ -92,33 +91,33 @@ class AnchorDirectory:
             self._tail = file.read(self._offset - file.tell())
         changed = records != self._records
         self._records = records
-        self._by_domain, self._remits = {}, None
+        self._by_domain, self._domains = {}, None
         self._certificates = {k: v for k, v in self._certificates.items() if k in records}
         self.last_error = None
         return changed
 
     def _known_part(self, file: BinaryIO) -> int:
-        """How many octets at the start of the file have been read already: all up to the last offset, or none."""
+        """How many octets of the file were read before: the last offset, or 0 for another file."""
         start = max(0, self._offset - _TAIL_OCTETS)
         file.seek(start)
         return self._offset if self._offset and file.read(self._offset - start) == self._tail else 0
 
     def _reset(self) -> None:
         self._records, self._by_domain, self._certificates = {}, {}, {}
-        self._remits = None
+        self._domains = None
         self._version, self._offset, self._tail = (-1, -1, -1), 0, b""
 
     def holds(self, name: str) -> bool:
-        """Whether an anchor is held for a name: one that may vouch for its identity domain, or its own certificate."""
+        """Whether there is an anchor for a name: one for its identity domain, or the device's own certificate."""
         with self._lock:
-            if self._remits is None:
-                self._remits = frozenset(domain for record in self._records.values() for domain in record.domains)
+            if self._domains is None:
+                self._domains = frozenset(domain for record in self._records.values() for domain in record.domains)
             domain = identity_domain(name)
             while domain:
-                if domain in self._remits:
+                if domain in self._domains:
                     return True
                 domain = domain.partition(".")[2]
-            return name in self._remits
+            return name in self._domains
 
     def for_name(self, name: str) -> Sequence[Anchor]:
         """The anchors that may vouch for a normalized device name, with their certificates."""

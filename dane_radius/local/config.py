@@ -1,4 +1,4 @@
-"""What the configuration files of our processes have in common: TOML, checked when it is loaded."""
+"""Configuration files: reading TOML, validating it, and the sections that several processes share."""
 
 from __future__ import annotations
 
@@ -11,30 +11,36 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dane_radius.dns.resolver import DEFAULT_RETRANSMIT_SECONDS, LoopbackResolver, Resolver, TlsResolver
+from dane_radius.dns.resolver import (
+    DEFAULT_RETRANSMIT_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    LoopbackResolver,
+    Resolver,
+    TlsResolver,
+)
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used: one line per mistake, each naming file and key."""
+    """The configuration is unusable. The text has one line per error, each with the file and the key."""
 
 
 class Section(BaseModel):
-    """A table of a configuration file: no unknown key, no value of another type, no change once it is read."""
+    """A table of a configuration file: unknown keys and values of another type are errors, and it is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ResolverConfig(Section):
-    """Where TLSA records are looked up. See `dane_radius.dns.resolver` for what makes a resolver trustworthy."""
+    """The resolver for TLSA records. `dane_radius.dns.resolver` says what makes a resolver trustworthy."""
 
     address: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     transport: Literal["udp", "tls"] = "udp"
     server_name: str | None = None
     ca_file: str | None = None
-    timeout: Annotated[float, Field(gt=0, le=10)] = 1.5
+    timeout: Annotated[float, Field(gt=0, le=10)] = DEFAULT_TIMEOUT_SECONDS
     retransmit: Annotated[float, Field(gt=0, le=5)] = DEFAULT_RETRANSMIT_SECONDS
-    # Whether records whose only signatures use SHA-1 (RSASHA1) count as validated. RFC 9905 says no.
+    # Whether records whose only signatures use SHA-1 (RSASHA1) count as validated. By RFC 9905, they do not.
     allow_sha1: bool = False
 
     @model_validator(mode="after")
@@ -72,7 +78,7 @@ class LogConfig(Section):
 
     destination: str = "/var/log/freeradius/dane-radius.log"
     format: Literal["json", "text"] = "json"
-    # Seconds between two writes: lines gather meanwhile, and cost less together.
+    # Seconds between two writes. Writing several lines together costs less.
     interval: Annotated[float, Field(gt=0, le=10)] = 0.5
 
 
@@ -80,7 +86,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """The parsed content of a TOML file. Raises ConfigError that names the file and what is wrong."""
+    """The parsed content of a TOML file. Raises ConfigError, which names the file and the error."""
     try:
         octets = Path(path).read_bytes()
     except OSError as error:
@@ -94,7 +100,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def check_sections(model: type[Model], data: dict[str, Any], source: str) -> Model:
-    """`data` as `model`. Raises ConfigError with a line per mistake, each with `source` as the file's name."""
+    """`data` as `model`. Raises ConfigError with one line per error, each with `source` as the file's name."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -110,15 +116,15 @@ def _problem(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    # A secret that was put into the wrong kind of value must not end up in a log.
+    # A secret given as a value of the wrong type must not be logged.
     found = "" if "secret" in key else f"{error['input']!r} found; "
     return f"{key}: {found}{message[:1].lower() + message[1:]}"
 
 
 def read_secret(path: str, what: str) -> bytes:
-    """A secret that stands alone in a file, without the white space around it. `what` is the setting that names it.
+    """The secret that a file contains, without surrounding white space. `what`: the setting that names the file.
 
-    Raises ConfigError, also if anybody can read the file.
+    Raises ConfigError, also if every user can read the file.
     """
     try:
         mode = os.stat(path).st_mode

@@ -1,12 +1,12 @@
-"""Control sockets: how operators and our own processes speak to one that runs.
+"""Control sockets, by which operators and other processes control a running process.
 
-A Unix stream socket; one JSON object a line each way. A request carries `"v": 1` and `"op"`, and what the operation
-needs besides:
+The transport is a Unix stream socket. Request and reply are one JSON object in one line each. A request has `"v": 1`,
+`"op"`, and the arguments of the operation:
 
     {"v": 1, "op": "flush", "name": "a1._device.example.net"}
 
-The reply is `{"ok": true, ...}` or `{"ok": false, "error": "..."}`. Who may connect is up to the socket file's mode
-(0660), which the kernel enforces, and where a server names its users, to who the kernel says is there (SO_PEERCRED).
+The reply is `{"ok": true, ...}` or `{"ok": false, "error": "..."}`. The socket file's mode (0660) limits who may
+connect. A server can also restrict the users, whom the kernel identifies (SO_PEERCRED).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 VERSION = 1
 MAX_REQUEST_OCTETS = 16 * 1024
-# A status of trust_sync lists up to a thousand entries of each kind.
+# The status of trust_sync lists up to a thousand entries of each kind.
 MAX_REPLY_OCTETS = 16 * 1024 * 1024
 _READ_SECONDS = 5.0
 _WRITE_SECONDS = 10.0
@@ -33,19 +33,19 @@ _MAX_CONNECTIONS = 64
 
 
 class ControlError(RuntimeError):
-    """The control socket could not be used, or refused the request."""
+    """The control socket was not usable, or the server refused the request."""
 
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def encode_request(op: str, fields: dict[str, Any]) -> bytes:
-    """The line that asks for an operation."""
+    """The line that requests an operation."""
     return json.dumps({"v": VERSION, "op": op, **fields}).encode() + b"\n"
 
 
 def decode_reply(line: bytes) -> dict[str, Any]:
-    """The reply's fields. Raises ControlError with the server's own words when it refused."""
+    """The fields of the reply. Raises ControlError, with the server's message if the server refused the request."""
     if not line:
         raise ControlError("the server closed the connection without an answer")
     try:
@@ -60,7 +60,7 @@ def decode_reply(line: bytes) -> dict[str, Any]:
 
 
 async def answer(line: bytes, handler: Handler) -> dict[str, Any]:
-    """The reply to one line. Never raises. `handler` gets a checked request, and raises ValueError to refuse it."""
+    """The reply to one line. Never raises. `handler` gets a valid request, and raises ValueError to refuse it."""
     try:
         request = json.loads(line)
         if not isinstance(request, dict):
@@ -75,10 +75,10 @@ async def answer(line: bytes, handler: Handler) -> dict[str, Any]:
 
 
 class ControlServer:
-    """Serves a control socket on the event loop that starts it."""
+    """Serves a control socket in the event loop that starts it."""
 
     def __init__(self, path: str, handler: Handler, users: Iterable[str] | None = None) -> None:
-        """`users`: who may connect, besides root and the server's own; None: whoever the socket file's mode lets.
+        """`users`: who may connect, besides root and the server's own user. None: only the file's mode limits that.
 
         Raises OSError for a user that does not exist.
         """
@@ -93,7 +93,7 @@ class ControlServer:
         self._peers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Bind and serve. Raises OSError. A socket file that nobody answers on any more is replaced."""
+        """Bind and serve. A socket file that no server listens on is replaced. Raises OSError."""
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         if await _is_served(self._path):
             raise OSError(f"{self._path}: another server answers on this socket")
@@ -105,12 +105,12 @@ class ControlServer:
         finally:
             os.umask(before)
         if self._gid is not None:
-            # Needs membership in that group; without it, the operator arranges for the group (systemd's Group=).
+            # Possible only for a member of the group. Otherwise the operator sets the group (systemd's Group=).
             with contextlib.suppress(PermissionError):
                 os.chown(self._path, -1, self._gid)
 
     async def stop(self) -> None:
-        """Close the socket and its connections, and remove its file."""
+        """Close the socket and its connections, and remove the socket file."""
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(OSError):
@@ -132,7 +132,7 @@ class ControlServer:
                 async with asyncio.timeout(_WRITE_SECONDS):
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            # Gone, slow, or talking too much: nothing to answer.
+            # The client has disconnected, is too slow, or has sent too much: there is no reply.
             return
         finally:
             writer.close()
@@ -151,7 +151,7 @@ def _account(user: str) -> pwd.struct_passwd:
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """The user id of the process at the other end, as the kernel knows it (unix(7), SO_PEERCRED)."""
+    """The user id of the peer process, from the kernel (unix(7), SO_PEERCRED)."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     uid: int = struct.unpack("3i", credentials)[1]
     return uid
@@ -170,7 +170,7 @@ async def _is_served(path: str) -> bool:
 
 
 def ask(path: str, op: str, *, timeout: float = _ASK_SECONDS, **fields: Any) -> dict[str, Any]:
-    """Send one request and give its reply. `timeout`: seconds for the whole exchange. Raises ControlError."""
+    """Send one request and return the reply. `timeout`: seconds for the whole exchange. Raises ControlError."""
     ends = time.monotonic() + timeout
     octets = bytearray()
     try:
@@ -197,7 +197,7 @@ def ask(path: str, op: str, *, timeout: float = _ASK_SECONDS, **fields: Any) -> 
 
 
 async def ask_async(path: str, op: str, **fields: Any) -> dict[str, Any]:
-    """As `ask`, from an event loop and without a time limit of its own. Raises ControlError, OSError."""
+    """As `ask`, but in an event loop, and without a timeout. Raises ControlError, OSError."""
     reader, writer = await asyncio.open_unix_connection(path, limit=MAX_REPLY_OCTETS)
     try:
         writer.write(encode_request(op, fields))

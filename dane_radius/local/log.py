@@ -19,7 +19,7 @@ Logger = structlog.typing.FilteringBoundLogger
 
 
 class LogFile:
-    """An append-only file that survives log rotation: `reopen_if_moved` follows the name to its new file."""
+    """An append-only file. After log rotation, `reopen_if_moved` opens the new file."""
 
     def __init__(self, path: str) -> None:
         """Raises OSError when the file cannot be opened for appending."""
@@ -30,13 +30,13 @@ class LogFile:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def write_line(self, line: str) -> int:
-        """As `write_lines` for one line."""
+        """As `write_lines`, for one line."""
         return self.write_lines([line])
 
     def write_lines(self, lines: list[str]) -> int:
-        """Write whole lines with one write(2), so that those of several threads never mix.
+        """Write whole lines with one write(2), so that lines from several threads never mix.
 
-        Returns how many were lost: a full disk loses lines, not decisions, and leaves no part of a line.
+        Returns how many were lost. On a full disk lines are lost, but no error is raised and no part of a line stays.
         """
         octets = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
         try:
@@ -47,12 +47,12 @@ class LogFile:
             return 0
         whole = octets.rfind(b"\n", 0, written) + 1
         with contextlib.suppress(OSError):
-            # Only a regular file can be cut; a pipe has passed the part on.
+            # Only a regular file can be truncated; a pipe has delivered the partial line.
             os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (written - whole))
         return len(lines) - octets.count(b"\n", 0, whole)
 
     def reopen_if_moved(self) -> None:
-        """Open the path anew if it now names another file, or none."""
+        """Open the path again if it names another file now, or none."""
         try:
             current = os.stat(self._path)
         except OSError:
@@ -61,16 +61,15 @@ class LogFile:
         if current is None or (current.st_ino, current.st_dev) != (held.st_ino, held.st_dev):
             with contextlib.suppress(OSError):
                 fresh = self._open()
-                # The descriptor's number stays: a thread that is writing meanwhile writes to one file or the other.
+                # The descriptor keeps its number, so that a thread that is writing uses one file or the other.
                 os.dup2(fresh, self._descriptor, inheritable=False)
                 os.close(fresh)
 
 
 class StandardError(LogFile):
-    """Standard error as it was inherited.
+    """The inherited standard error, used by its descriptor.
 
-    By its descriptor: opening /dev/stderr fails where it is a socket (under systemd, the journal's), or a file that
-    another user opened.
+    Opening /dev/stderr would fail if it is a socket (the journal's, under systemd) or a file of another user.
     """
 
     def __init__(self) -> None:
@@ -79,11 +78,11 @@ class StandardError(LogFile):
         os.fstat(self._descriptor)
 
     def reopen_if_moved(self) -> None:
-        """It has no name by which it could move."""
+        """Does nothing: log rotation does not affect standard error."""
 
 
 class _LineLogger:
-    """What structlog calls: every level writes one line."""
+    """The logger that structlog writes to: each level writes one line."""
 
     def __init__(self, file: LogFile | None) -> None:
         self._file = file
@@ -96,7 +95,7 @@ class _LineLogger:
 
 
 def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
-    """A logger for the configured destination, and its file if there is one to reopen. Raises OSError."""
+    """A logger for the configured destination, and its file if log rotation can replace it. Raises OSError."""
     file: LogFile | None = None
     if config.destination == "stderr":
         file = StandardError()
@@ -123,15 +122,16 @@ def open_log(config: LogConfig) -> tuple[Logger, LogFile | None]:
 
 
 def _stamp(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Give a line its time, unless it brings the time of what it reports."""
+    """Add the current time, unless the event has a timestamp of its own."""
     event.setdefault("timestamp", iso_time(time.time()))
     return event
 
 
 def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Of what strangers say (a User-Name, a resolver's text) nothing may drive the terminal that shows it.
+    """Escape unprintable characters, which could control a terminal that displays the log.
 
-    JSON escapes it by itself. A traceback is ours, and needs its lines.
+    Values such as a User-Name or a resolver's text come from outside. The JSON format escapes them anyway. A traceback
+    keeps its line breaks.
     """
     for key, value in event.items():
         if isinstance(value, str) and key != "exception" and not value.isprintable():
@@ -140,7 +140,7 @@ def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) ->
 
 
 def iso_time(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 writes them, in UTC, to the microsecond."""
+    """Seconds since 1970 in the format of RFC 3339, in UTC, to the microsecond."""
     whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
     return f"{_second(whole)}.{microseconds:06d}Z"
 
@@ -154,5 +154,5 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
 
 
 def to_json(event: dict[str, Any], **_: Any) -> str:
-    """The compact JSON of a log line; what JSON cannot hold is written as its text."""
+    """A log line as compact JSON. A value without a JSON form is written as its `str`."""
     return _ENCODER.encode(event)

@@ -1,7 +1,7 @@
-"""Where Prometheus scrapes: a listener that cannot take the RADIUS server's descriptors or threads away.
+"""The HTTP listener that Prometheus scrapes.
 
-It runs in radiusd's process. So there are few connections at once, each for a short time, whoever opens them and
-however slowly it speaks; one too many is closed at once.
+It runs in radiusd's process, whose descriptors and threads it must not exhaust. Both the number of connections and the
+duration of each are therefore limited, even if a client sends slowly. A connection beyond the limit is closed at once.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 MAX_CONNECTIONS = 8
-# A scrape takes milliseconds. Seconds.
+# A scrape takes milliseconds.
 _MAX_CONNECTION_SECONDS = 10.0
-_MAX_PAUSE_SECONDS = 3.0
-# How soon `stop` is noticed.
+_IO_TIMEOUT_SECONDS = 3.0
+# How long `stop` waits at most for the serving thread to notice.
 _POLL_SECONDS = 0.1
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET /metrics; everything else is refused. One request a connection."""
+    """Serves GET /metrics and refuses everything else. One request per connection."""
 
     server: MetricsServer
-    # For each read and write: see socketserver.StreamRequestHandler.
-    timeout = _MAX_PAUSE_SECONDS
+    # For each read and each write: see socketserver.StreamRequestHandler.
+    timeout = _IO_TIMEOUT_SECONDS
     server_version = "dane-radius"
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answer with every metric, in the format that the scraper asks for."""
+        """Send all metrics, in the format that the client accepts."""
         if self.path.partition("?")[0] not in ("/", "/metrics"):
             self.send_error(404)
             return
@@ -47,12 +47,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # the name that the base class gives it
-        """Strangers' requests are not worth a line each."""
+    def log_message(self, format: str, *args: Any) -> None:  # the base class's name
+        """Does nothing: requests are not logged."""
 
 
 class MetricsServer(ThreadingMixIn, HTTPServer):
-    """Serves a registry. `close_overdue` is for the housekeeping."""
+    """Serves the metrics of a registry. Housekeeping must call `close_overdue` regularly."""
 
     daemon_threads = True
     block_on_close = False
@@ -68,23 +68,23 @@ class MetricsServer(ThreadingMixIn, HTTPServer):
         super().__init__((address, port), _Handler)
 
     def server_bind(self) -> None:
-        """As the base class's, without asking the DNS for our own name."""
+        """As in the base class, but without a DNS lookup of the host's own name."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "localhost", self.server_address[1]
 
     def start(self) -> None:
-        """Serve, from a thread."""
+        """Start a thread that serves."""
         threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True).start()
 
     def stop(self) -> None:
-        """End serving and close the listener."""
+        """Stop serving, and close the listener."""
         self.shutdown()
         self.server_close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for a connection; without, it is closed."""
+        """Whether the connection is within the limit. The base class closes it otherwise."""
         with self._lock:
             if len(self._open) >= MAX_CONNECTIONS:
                 return False
@@ -92,21 +92,21 @@ class MetricsServer(ThreadingMixIn, HTTPServer):
         return True
 
     def shutdown_request(self, request: Any) -> None:
-        """A connection is over."""
+        """Close a connection, and stop counting it."""
         with self._lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A scraper that leaves in the middle is no error of ours."""
+        """Does nothing: a client that disconnects early is not an error to report."""
 
     def close_overdue(self) -> int:
-        """End connections that last too long, however busy they look; returns how many."""
+        """Close connections that have lasted too long, even active ones; returns the number closed."""
         horizon = time.monotonic() - _MAX_CONNECTION_SECONDS
         with self._lock:
             overdue = [request for request, began in self._open.items() if began < horizon]
             for request in overdue:
-                # The thread that serves it finds its socket shut, and ends.
+                # The next read or write of the connection's thread fails, which ends the thread.
                 try:
                     request.shutdown(socket.SHUT_RDWR)
                 except OSError:

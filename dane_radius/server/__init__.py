@@ -1,6 +1,6 @@
-"""The module inside FreeRADIUS: the seam to the server, and everything that lives as long as the server does.
+"""The module inside FreeRADIUS: the rlm_python3 interface, and the objects that exist as long as the server runs.
 
-Other processes use only its configuration file, which says where policy, anchors, resolver and control socket are.
+Other packages use only its configuration, which names the policy, the anchors, the resolver and the control socket.
 """
 
 from dane_radius.server.config import DEFAULT_CONFIG, Config, load_config

@@ -1,6 +1,6 @@
-"""One authentication, from its TLS session to the decision, around the pure functions of `dane_radius.core`.
+"""One authentication, from its TLS session to its decision: the I/O around the pure functions of `dane_radius.core`.
 
-Nothing here waits: what the DNS has not answered yet is left to FreeRADIUS, which calls again.
+Nothing here waits. While the DNS has not answered, the result is `NotYet`, and FreeRADIUS calls again later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dane_radius.core.certificate import Leaf, parse_leaf
 from dane_radius.core.decision import Prepared, admit, prepare, rule_by_answer, rule_by_path
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Ruling, refuse
-from dane_radius.dns.lookups import Cause, Lookup, Lookups
+from dane_radius.dns.background import Cause
+from dane_radius.dns.lookups import Lookup, Lookups
 from dane_radius.local.anchor_directory import AnchorDirectory
 from dane_radius.server.config import SessionConfig
 from dane_radius.server.resumption import read_resumed
@@ -26,35 +27,35 @@ from dane_radius.server.session_file import read_session_file
 from dane_radius.server.waits import Wait, Waits
 from policy import Policy, PolicyStore, RequestFacts
 
-# Handshakes between their last challenge and their decision; an abandoned one leaves its entry to be pushed out.
-_MAX_LOOKED_AHEAD = 4096
-# All other devices wait for a decision under way. On a machine that is busy, it may be interrupted meanwhile.
+# Handshakes between their last challenge and their decision. Newer entries displace those of abandoned handshakes.
+_MAX_PREPARED = 4096
+# All other devices wait while a decision is computed. The limit allows for interruptions on a busy machine.
 _MAX_DECISION_SECONDS = 0.25
 
-# A device that comes back presents the same certificate, at the same place mostly: what follows from that is kept.
+# A device that authenticates again presents the same certificate, usually at the same network.
 _parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
 _prepare = lru_cache(maxsize=8192)(prepare)
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The DNS is being asked. `wait` says what to wait for: see `dane_radius.server.waits`."""
+    """There is no DNS answer yet. `wait` tells FreeRADIUS what to wait for: see `dane_radius.server.waits`."""
 
     wait: str
 
 
 @dataclass(slots=True)
 class Authentication:
-    """What a request has said: enough to decide once the DNS has answered, and to report it.
+    """What a request contains that its decision and the report of it need.
 
-    `session_path` is FreeRADIUS's TLS-Cache-Filename; `outer_identity` the User-Name, for the log; `stored` what a
-    resumed session has kept (see `dane_radius.server.resumption`).
+    `session_path`: FreeRADIUS's TLS-Cache-Filename. `outer_identity`: the User-Name, for the log. `session_reference`:
+    the text stored with a resumed TLS session (see `dane_radius.server.resumption`).
     """
 
     session_path: str
     request: RequestFacts
     outer_identity: str | None = None
-    stored: str | None = None
+    session_reference: str | None = None
     began: float = field(default_factory=time.perf_counter)
     prepared: Prepared | None = None
 
@@ -75,21 +76,23 @@ class Authenticator:
         """`clock`: seconds since 1970."""
         self._session, self._policies, self._anchors = session, policies, anchors
         self._lookups, self._waits, self._cui_key, self._clock = lookups, waits, cui_key, clock
-        self._looked_ahead: OrderedDict[str, Prepared] = OrderedDict()
+        # By session path.
+        self._early_prepared: OrderedDict[str, Prepared] = OrderedDict()
 
     def look_ahead(self, session_path: str, request: RequestFacts) -> NotYet | None:
-        """Start the DNS lookup for a certificate whose decision comes next. Raises Refused without a certificate.
+        """Start the DNS lookup for a certificate whose decision is next.
 
-        `NotYet` is for the decision: it had better wait for this before it is asked for (`decide`, with `early`).
+        `NotYet` is the wait that should precede the call of `decide`, which takes it as `early`. Raises Refused if
+        there is no certificate, or an invalid one.
         """
         prepared = _prepare(self._leaf(session_path, None), self._policies.current, request)
         if isinstance(prepared, Prepared):
-            self._looked_ahead[session_path] = prepared
-            if len(self._looked_ahead) > _MAX_LOOKED_AHEAD:
-                self._looked_ahead.popitem(last=False)
+            self._early_prepared[session_path] = prepared
+            if len(self._early_prepared) > _MAX_PREPARED:
+                self._early_prepared.popitem(last=False)
             lookup = self._lookups.start_lookup(prepared.name, Cause.CERTIFICATE)
             if isinstance(lookup, Lookup):
-                wait = self._waits.enter_early(lookup, Authentication(session_path, request, prepared=prepared))
+                wait = self._waits.start_early_wait(lookup, Authentication(session_path, request, prepared=prepared))
                 if wait is not None:
                     return NotYet(wait.text)
         return None
@@ -97,7 +100,7 @@ class Authenticator:
     def decide(self, authentication: Authentication, early: str | None = None) -> Decision | NotYet:
         """The decision about the certificate of a finished handshake.
 
-        `early` is the wait that `look_ahead` gave, which is over. `NotYet` while the DNS is being asked.
+        `early` is the wait that `look_ahead` returned, if FreeRADIUS has waited for it.
         """
         answer = self._early_answer(early, authentication.session_path) if early else None
         policy = self._policies.current
@@ -112,50 +115,51 @@ class Authenticator:
         if answer is not None:
             return self._conclude(prepared, answer, cached=cached)
         authentication.prepared = prepared
-        outcome = self._waits.enter(prepared.name, authentication)
+        outcome = self._waits.start_wait(prepared.name, authentication)
         if isinstance(outcome, Wait):
             return NotYet(outcome.text)
         return self._conclude(prepared, outcome, cached=False)
 
     def decide_after(self, wait: Wait[Authentication]) -> Decision:
-        """The decision after a wait, by the policy that is in force by now."""
+        """The decision after a wait, by the policy in force at that time."""
         prepared = wait.subject.prepared
         assert prepared is not None
         answer = self._waits.answer(wait)
         policy = self._policies.current
         if prepared.policy is not policy:
-            again = _prepare(prepared.leaf, policy, wait.subject.request)
-            if isinstance(again, Ruling):
-                return Decision(again)
-            if again.name != prepared.name:
-                answer = self._lookups.find(again.name) or Unavailable("the policy changed while the DNS was asked")
-            prepared = again
+            by_new_policy = _prepare(prepared.leaf, policy, wait.subject.request)
+            if isinstance(by_new_policy, Ruling):
+                return Decision(by_new_policy)
+            name = by_new_policy.name
+            if name != prepared.name:
+                answer = self._lookups.find(name) or Unavailable("the policy changed while the DNS was asked")
+            prepared = by_new_policy
         return self._conclude(prepared, answer, cached=False)
 
     def _early_answer(self, wait: str, session_path: str) -> Answer | None:
-        """What the lookup that was started for this session has said by now; None if nothing yet."""
-        found = self._waits.leave(wait)
+        """The answer of the lookup that `look_ahead` started for this session; None if there is none yet."""
+        found = self._waits.end_wait(wait)
         if found is None or found.subject.session_path != session_path or found.awaited.answer is None:
             return None
         return self._waits.answer(found)
 
     def _prepare(self, authentication: Authentication, policy: Policy) -> Prepared | Ruling:
-        """What policy says of the certificate; from looking ahead, if that was for the same place and policy.
+        """The first pass of policy over the certificate. Raises Refused if there is no valid certificate.
 
-        Raises Refused when there is no certificate.
+        The result of `look_ahead` is used again if the request and the policy are the same.
         """
         request = authentication.request
-        if self._looked_ahead:
-            prepared = self._looked_ahead.pop(authentication.session_path, None)
+        if self._early_prepared:
+            prepared = self._early_prepared.pop(authentication.session_path, None)
             if prepared is not None and prepared.policy is policy and prepared.request == request:
                 return prepared
-        return _prepare(self._leaf(authentication.session_path, authentication.stored), policy, request)
+        return _prepare(self._leaf(authentication.session_path, authentication.session_reference), policy, request)
 
-    def _leaf(self, session_path: str, stored: str | None) -> Leaf:
+    def _leaf(self, session_path: str, session_reference: str | None) -> Leaf:
         directory = self._session.directory
-        if session_path or stored is None or not self._session.resumption:
+        if session_path or session_reference is None or not self._session.resumption:
             return _parse_leaf(read_session_file(session_path, directory=directory))
-        return _parse_leaf(read_resumed(stored, directory=directory))
+        return _parse_leaf(read_resumed(session_reference, directory=directory))
 
     def _conclude(self, prepared: Prepared, answer: Answer, *, cached: bool) -> Decision:
         now = self._clock()
@@ -174,11 +178,11 @@ class Authenticator:
         return admit(ruling, answer, now, cached=cached)
 
     def _anchors_of(self, name: str) -> Sequence[Anchor]:
-        """The anchors for a name, as they are now: one may just have been removed, or found for this very device."""
+        """The current anchors for a name: one may have been removed, or discovered for this device, a moment ago."""
         self._anchors.refresh()
         return self._anchors.for_name(name)
 
 
 def internal_error(error: Exception) -> Decision:
-    """The reject that a mistake of ours comes to: with its reason, where a traceback would have none."""
+    """The reject after an unexpected exception. It carries a reason code, as every other reject does."""
     return Decision(Ruling(Verdict.REJECT, ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))

@@ -1,4 +1,4 @@
-"""The module's configuration: one TOML file, checked when it is loaded."""
+"""The module's configuration: one TOML file, validated when it is loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MIN_CUI_KEY_OCTETS = 16
 
 
 class CacheConfig(Section):
-    """Bounds of lookups and of the answers that are kept: see `CacheLimits` and `WaitLimits` in `dane_radius.dns`."""
+    """Limits on lookups and on cached answers: see `CacheLimits` and `WaitLimits` in `dane_radius.dns`."""
 
     max_names: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     max_octets: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
@@ -39,28 +39,27 @@ class CacheConfig(Section):
     max_waiting: Annotated[int, Field(ge=1, le=4096)] = 24
     max_waiting_per_domain: Annotated[int, Field(ge=1, le=4096)] = 8
 
-    # Lookups a second that EAP identities alone may start, in all and for one NAS.
+    # Lookups per second that unauthenticated EAP identities may start: in all, and for each NAS.
     early_rate: Annotated[float, Field(ge=0, le=100_000)] = 1000.0
     early_rate_per_nas: Annotated[float, Field(ge=0, le=100_000)] = 500.0
 
-    # Names above devices for which the resolver is kept ready: those of the policy, and of devices that were let in.
+    # Names above devices that are looked up regularly: those that policy names, and the parents of admitted devices.
     warm_names: Annotated[int, Field(ge=0, le=10_000)] = 256
 
-    # Of the time when decisions waited under FreeRADIUS's Python lock. Read and ignored, so that an upgraded server
-    # starts with its old file.
+    # Obsolete, and ignored: an upgraded server must start with its old file.
     wait_share: Annotated[float, Field(ge=0, le=1)] | None = None
 
     def limits(self) -> CacheLimits:
-        """What the answer cache may hold."""
+        """The limits of the answer cache."""
         return CacheLimits(
             self.max_names, self.max_octets, self.max_ttl, self.failure_ttl, self.refresh_ahead, self.stale_grace
         )
 
     def wait_limits(self, resolver: ResolverConfig) -> WaitLimits:
-        """How many requests may wait. A domain is slow from two thirds of the time that a lookup may take."""
+        """How many requests may wait. A domain is slow after two thirds of the resolver's timeout."""
         return WaitLimits(
-            places=self.max_waiting,
-            places_of_slow_domain=self.max_waiting_per_domain,
+            max_waiting=self.max_waiting,
+            max_waiting_per_slow_domain=self.max_waiting_per_domain,
             slow_after=resolver.timeout * 2 / 3,
         )
 
@@ -69,23 +68,23 @@ class SessionConfig(Section):
     """The folder that FreeRADIUS's eap module writes TLS sessions to (`cache { persist_dir }`)."""
 
     directory: str = "/run/freeradius/dane-sessions"
-    # Whether accepted sessions may be resumed. The outer server has to agree (Allow-Session-Resumption).
+    # Whether accepted sessions may be resumed. The outer server must allow it, too (Allow-Session-Resumption).
     resumption: bool = False
-    # Session files older than this many seconds are removed: those of handshakes that never came to a decision.
+    # The age in seconds at which session files are removed: those of handshakes that never reached a decision.
     max_age: Annotated[int, Field(ge=10, le=604_800)] = 120
 
 
 class MetricsConfig(Section):
-    """Where Prometheus scrapes. `port` 0: no listener."""
+    """The address that Prometheus scrapes. `port` 0: no listener."""
 
     address: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9812
 
 
 class HintConfig(Section):
-    """Where `trust_sync` takes hints about identities without an anchor: see `server.hint`. Off without a socket.
+    """Hints to `trust_sync` about identities without an anchor: see `dane_radius.server.hint`. Off without a socket.
 
-    `wait`: seconds that the first packet of a conversation may wait for the anchor; 0: it never does.
+    `wait`: seconds that the first packet of a conversation may wait for the anchor; 0: it does not wait.
     """
 
     socket: str | None = None
@@ -93,16 +92,16 @@ class HintConfig(Section):
     rate: Annotated[float, Field(gt=0, le=1000)] = 20.0
     rate_per_domain: Annotated[float, Field(gt=0, le=1000)] = 5.0
     repeat: Annotated[float, Field(ge=0, le=3600)] = 2.0
-    # Of the time when hints waited under FreeRADIUS's Python lock; read and ignored.
+    # Obsolete, and ignored: see `CacheConfig.wait_share`.
     wait_share: Annotated[float, Field(ge=0, le=1)] | None = None
 
     def limits(self) -> HintLimits:
-        """Bounds on hints."""
+        """The limits on hints."""
         return HintLimits(**self.model_dump(exclude={"socket", "wait_share"}))
 
 
 class Config(Section):
-    """Everything that the module can be told."""
+    """All settings of the module."""
 
     policy: str = "/etc/dane-radius/policy.yaml"
     anchors: str = f"{DEFAULT_STATE}/anchors"
@@ -127,7 +126,10 @@ def check_config(data: dict[str, Any], source: str) -> Config:
 
 
 def read_cui_key(path: str) -> bytes:
-    """The secret that makes Chargeable-User-Identity values opaque. Raises ConfigError, also if anybody can read it."""
+    """The secret that Chargeable-User-Identity values are derived with.
+
+    Raises ConfigError, also if the secret is too short or every user can read the file.
+    """
     key = read_secret(path, "cui_key_file")
     if len(key) < _MIN_CUI_KEY_OCTETS:
         raise ConfigError(f"cui_key_file: {path}: {len(key)} octets, at least {_MIN_CUI_KEY_OCTETS} expected")

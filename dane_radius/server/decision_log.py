@@ -1,4 +1,4 @@
-"""One log line per decision: what was decided, why, on what evidence, for whom."""
+"""One log line per decision: the verdict, the reason, the evidence, and the request."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dane_radius.core.ruling import Decision
 from dane_radius.local.log import Logger, iso_time, to_json
 from policy import RequestFacts
 
-# A stranger chooses much of what a refusal says, and how many refusals there are.
+# An unauthenticated device controls much of a refusal's text, and the number of refusals.
 MAX_LINE_OCTETS = 4096
 
 
 def request_fields(request: RequestFacts, outer_identity: str | None) -> dict[str, str | None]:
-    """What ties a decision to the NAS's and the server's own records. Never credentials."""
+    """The fields that link a decision to the records of the NAS and of FreeRADIUS. They contain no credentials."""
     return {
         "station": request.calling_station_id,
         "nas": request.nas_identifier or request.nas_address,
@@ -27,9 +27,9 @@ def request_fields(request: RequestFacts, outer_identity: str | None) -> dict[st
 def decision_fields(
     decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """What one line says: the verdict, why, on what evidence, for whom, when (`at`, seconds since 1970), how long.
+    """The fields of one line. `at`: the time of the decision, in seconds since 1970. `seconds`: its duration.
 
-    `request` holds what the NAS said (station, network), so that a line can be found from either end.
+    `request`: the result of `request_fields`.
     """
     ruling = decision.ruling
     fields: dict[str, Any] = {
@@ -51,14 +51,14 @@ def decision_fields(
 
 
 def level_of(decision: Decision) -> str:
-    """The level of a decision's line: what let somebody in as it should is no warning."""
+    """The log level of a decision: a warning, except for an accept that is not merely monitored."""
     return "info" if decision.accepted and not decision.ruling.monitored else "warning"
 
 
 def decision_line(decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]) -> str:
-    """The line that `log_decision` has `open_log`'s JSON renderer write, of at most MAX_LINE_OCTETS.
+    """The same line as from `log_decision` with the JSON format of `open_log`, but of at most MAX_LINE_OCTETS.
 
-    It is the ruling's JSON, which a device that comes back has in common with its last line, and what is new.
+    The ruling caches its part of the JSON: a device that authenticates again usually gets the same ruling.
     """
     outcome, evidence = decision.ruling.json_members
     circumstances = to_json(decision.circumstances())[1:-1]
@@ -80,7 +80,7 @@ def _request_members(request: tuple[tuple[str, str | None], ...]) -> str:
 
 
 def _shortened(fields: dict[str, Any]) -> str:
-    """The line, of at most MAX_LINE_OCTETS: what is longest is cut first, and the line says so."""
+    """The line with its longest values cut, so that it has at most MAX_LINE_OCTETS. The line says that it was cut."""
     line = ""
     for length in (256, 64, 16):
         line = to_json({**_cut(fields, length), "cut": True, "timestamp": fields["timestamp"]})
@@ -90,7 +90,7 @@ def _shortened(fields: dict[str, Any]) -> str:
 
 
 def _cut(value: Any, length: int) -> Any:
-    """Strings of at most `length` characters, and lists of at most a quarter as many elements."""
+    """`value` with strings cut to `length` characters, and lists to a quarter as many elements."""
     if isinstance(value, str):
         return value if len(value) <= length else f"{value[: length - 1]}…"
     if isinstance(value, dict):
@@ -103,6 +103,6 @@ def _cut(value: Any, length: int) -> Any:
 def log_decision(
     logger: Logger, decision: Decision, *, at: float, seconds: float, request: Mapping[str, str | None]
 ) -> None:
-    """One line through the logger, in whatever form it has."""
+    """Write one line through the logger, in the logger's format."""
     fields = decision_fields(decision, at=at, seconds=seconds, request=request)
     getattr(logger, level_of(decision))("decision", **fields)

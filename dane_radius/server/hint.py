@@ -1,9 +1,9 @@
-"""Hints to `trust_sync` about an identity whose trust anchor is not held yet.
+"""Hints to `trust_sync` about an identity for which no trust anchor is installed.
 
-Sent on the EAP identity, which anybody can claim. So a hint decides nothing, never raises, and costs little however
-many come: policy and what is known are looked at first, both in memory; a rate limit, in all and for one identity
-domain, comes before the socket. The socket is the event loop's; a request that waits for the outcome does so outside of
-FreeRADIUS's Python lock (see `dane_radius.server.waits`).
+An EAP identity is unauthenticated. A hint therefore decides nothing, never raises, and stays cheap under a flood:
+policy and the anchors are checked first, in memory, and rate limits, in all and for each identity domain, come before
+the socket. The event loop uses the socket; a request waits for the result outside FreeRADIUS's Python lock (see
+`dane_radius.server.waits`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dane_radius.local.control_socket import ControlError, ask_async
 from dane_radius.local.rate_limits import RateLimiter, RecentlySeen
 from policy import Policy
 
-# On top of the worker's own time: it answers `pending` when that is over.
+# Added to the time that `trust_sync` is given, after which it answers `pending`.
 HINT_SLACK_SECONDS = 0.05
 
 
 class HintResult(StrEnum):
-    """What a hint came to. The last four are the worker's own words."""
+    """The result of a hint. The last four are the answers of `trust_sync`."""
 
     NO_NAME = "no_name"
     NO_POLICY = "no_policy"
@@ -40,9 +40,9 @@ class HintResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HintLimits:
-    """Bounds on the module's side. Times are seconds, rates are per second.
+    """Limits on the module's side. Times are seconds, rates are per second.
 
-    wait: how long an authentication may wait for the worker. repeat: how long nothing more is said about a name.
+    wait: how long an authentication may wait for `trust_sync`. repeat: how long no further hint is sent about a name.
     """
 
     wait: float = 0.3
@@ -52,9 +52,9 @@ class HintLimits:
 
 
 def claimed_name(identity: str) -> str | None:
-    """The device name that an EAP identity claims: the whole of it, or the realm of an NAI (RFC 7542).
+    """The device name that an EAP identity claims: the realm of an NAI (RFC 7542), or else the whole identity.
 
-    None when it claims none that could be looked up.
+    None if that is not a valid device name.
     """
     _, at, realm = identity.rpartition("@")
     try:
@@ -64,7 +64,7 @@ def claimed_name(identity: str) -> str | None:
 
 
 class Hinter:
-    """Sends hints over the worker's socket; nothing here raises. `choose` is not thread-safe."""
+    """Sends hints to the socket of `trust_sync`. No method raises. `choose` is not thread-safe."""
 
     def __init__(
         self,
@@ -73,14 +73,14 @@ class Hinter:
         holds_anchor: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`holds_anchor`: whether an anchor that could vouch for a name is held."""
+        """`holds_anchor`: whether an anchor is installed that may vouch for a name."""
         self._path, self._holds_anchor, self._clock = path, holds_anchor, clock
         self.limits = limits
         self._limiter = RateLimiter(limits.rate, limits.rate_per_domain)
-        self._said = RecentlySeen(limits.repeat)
+        self._recently_sent = RecentlySeen(limits.repeat)
 
     def choose(self, identity: str, policy: Policy) -> str | HintResult:
-        """The name that the worker is to be told about; or why there is nothing to tell."""
+        """The name to send a hint about, or the reason to send none."""
         name = claimed_name(identity)
         if name is None:
             return HintResult.NO_NAME
@@ -89,13 +89,13 @@ class Hinter:
         if self._holds_anchor(name):
             return HintResult.HELD
         now = self._clock()
-        if (name, now) in self._said or not self._limiter.allow(identity_domain(name), now):
+        if (name, now) in self._recently_sent or not self._limiter.allow(identity_domain(name), now):
             return HintResult.LIMITED
-        self._said.add(name, now)
+        self._recently_sent.add(name, now)
         return name
 
     async def send(self, name: str) -> HintResult:
-        """Tell the worker about a name, and wait for what it finds for as long as the limits allow."""
+        """Send a hint about a name, and wait for the result as long as the limits allow."""
         try:
             async with asyncio.timeout(self.limits.wait + HINT_SLACK_SECONDS):
                 return await self._send(name)

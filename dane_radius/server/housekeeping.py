@@ -1,4 +1,4 @@
-"""What is done beside the authentication path, once a second: files followed, leavings removed."""
+"""Periodic work outside the authentication path: following files that change, and removing expired ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SWEEP_EVERY = 10
 
 
 class Housekeeper:
-    """A thread that runs the given tasks, one after the other, until it is stopped."""
+    """A thread that runs the given tasks once a second, one after the other."""
 
     def __init__(self, tasks: Sequence[Callable[[], object]], log: Logger) -> None:
         self._tasks, self._log = tasks, log
@@ -29,7 +29,7 @@ class Housekeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
@@ -39,7 +39,7 @@ class Housekeeper:
             self.run_once()
 
     def run_once(self) -> None:
-        """Run each task. A failure of one is logged, and keeps none of the others from running."""
+        """Run each task. An exception in one is logged, and the others still run."""
         for task in self._tasks:
             try:
                 task()
@@ -48,7 +48,7 @@ class Housekeeper:
 
 
 class AnchorWatch:
-    """Follows the anchor directory. An error is logged when it changes."""
+    """Follows the anchor directory. An error is logged once, and again when it changes."""
 
     def __init__(self, anchors: AnchorDirectory, metrics: Metrics, log: Logger) -> None:
         self._anchors, self._metrics, self._log = anchors, metrics, log
@@ -64,7 +64,7 @@ class AnchorWatch:
 
 
 class SessionWatch:
-    """Keeps the session folder: there, and without files that are of no use any more."""
+    """Recreates the session folder if it is missing, and removes expired and superseded files from it."""
 
     def __init__(self, config: SessionConfig, sessions: ResumableSessions, metrics: Metrics, log: Logger) -> None:
         self._config, self._sessions, self._metrics, self._log = config, sessions, metrics, log
@@ -72,15 +72,15 @@ class SessionWatch:
         self._rounds = 0
 
     def __call__(self) -> None:
-        self._keep_directory()
-        for path in self._sessions.take_spent():
+        self._ensure_directory()
+        for path in self._sessions.take_superseded():
             remove_session(path)
         if self._rounds % _SWEEP_EVERY == 0:
             self._metrics.sessions_swept.inc(sweep_sessions(self._config.directory, self._config.max_age))
         self._rounds += 1
 
-    def _keep_directory(self) -> None:
-        """A cleaner of old files may take the folder: without it, everybody is refused."""
+    def _ensure_directory(self) -> None:
+        """Recreate the folder if a cleaner of temporary files has removed it: without it, every device is refused."""
         directory, problem = self._config.directory, None
         try:
             if make_session_directory(directory):

@@ -1,7 +1,4 @@
-"""What dashboards scrape, kept in process and served by prometheus-client's own thread.
-
-Label values come from closed sets; a device's name is never one.
-"""
+"""The module's Prometheus metrics. Label values come from closed sets; a device's name is never one."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class Metrics:
             ["verdict", "reason", "monitored"],
             registry=self.registry,
         )
-        # Every series exists from the start: an alert on a reason that never occurred yet must see 0, not nothing.
+        # Every series exists from the start, so that an alert on a reason that has not occurred yet sees 0.
         self._decisions = {
             (reason, False): decisions.labels(
                 Verdict.ACCEPT if reason is ReasonCode.DANE_MATCH else Verdict.REJECT, reason, "false"
@@ -96,12 +93,12 @@ class Metrics:
         info.labels(__version__).set(1)
 
     def count(self, decision: Decision, seconds: float) -> None:
-        """Note one decision."""
+        """Count one decision."""
         self._decisions[decision.ruling.reason, decision.ruling.monitored].inc()
         self._seconds.observe(seconds)
 
     def watch(self, lookups: Lookups, waits: Waits[Any]) -> None:
-        """Report the counters of lookups and waits at every scrape; nothing is counted twice on the path."""
+        """Report the counters of lookups and waits at each scrape. They are not counted again per authentication."""
         self.registry.register(_LookupCollector(lookups, waits))
 
 
@@ -141,7 +138,7 @@ class _LookupCollector(Collector):
             "Requests that could not wait for the DNS, by what was full: all places, those of a domain that does not "
             "answer or of all such domains, those of domains that are not known, or the process's descriptors.",
             "full",
-            {str(why): count for why, count in waits.refused.items()},
+            {str(limit): count for limit, count in waits.refused.items()},
         )
         yield CounterMetricFamily(
             "dane_radius_dns_wait_seconds", "Time that requests have waited for the DNS, all together.", waits.seconds

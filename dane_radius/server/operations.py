@@ -1,4 +1,4 @@
-"""What operators and `trust_sync` may ask of the running module, over its control socket."""
+"""The operations that the running module offers to operators and to `trust_sync` over its control socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from policy import PolicyStore
 
 
 class Operations:
-    """Serves `flush` and `status`."""
+    """Implements `flush` and `status`."""
 
     def __init__(
         self,
@@ -27,12 +27,12 @@ class Operations:
         waits: Waits[Authentication],
         started: datetime,
     ) -> None:
-        """`resolver`: its description, for people."""
+        """`resolver`: the resolver's description, for the status."""
         self._resolver, self._policies, self._anchors = resolver, policies, anchors
         self._lookups, self._waits, self._started = lookups, waits, started
 
     async def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The reply's fields to a request. Raises ValueError for one that it cannot serve."""
+        """The fields of the reply to a request. Raises ValueError for an unknown operation or an invalid name."""
         match request:
             case {"op": "flush", "name": str(name)}:
                 try:
@@ -47,7 +47,7 @@ class Operations:
         raise ValueError(f"op {request.get('op')!r} is not known; flush or status is expected")
 
     def status(self) -> dict[str, Any]:
-        """What is in force, for `dane-radius status`."""
+        """The state of the module, for `dane-radius status`."""
         policy = self._policies.current
         error = self._policies.last_error
         lookups = self._lookups
@@ -68,7 +68,7 @@ class Operations:
                 "under_way": lookups.under_way,
                 "started": sum(lookups.counts.started.values()),
                 "waiting": len(self._waits),
-                "may_wait": lookups.wait_limits.places,
+                "may_wait": lookups.wait_limits.max_waiting,
                 "slow_domains": lookups.slow_domains(),
             },
         }

@@ -1,7 +1,7 @@
-"""Log lines and metrics of decisions, written beside the authentication path.
+"""Log lines and metrics of decisions, written outside the authentication path.
 
-A decision costs its device the time of one append; turning it into a line and into numbers is done a moment later, many
-at a time. A server that is killed loses the lines of the last moment, a server that is stopped loses none.
+The authentication path only appends a decision to a queue. The reporter's thread formats and counts the decisions of an
+interval together. A server that is killed loses the lines of the last interval; a server that is stopped loses none.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dane_radius.server.decision_log import decision_line, log_decision, request
 from dane_radius.server.metrics import Metrics
 from policy import RequestFacts
 
-# What may wait for a log that does not take it (a full or hanging disk), before further lines are counted as lost.
+# Decisions that wait while the log cannot be written (a full or hanging disk). Further ones are counted as lost.
 MAX_WAITING = 100_000
-_LINES_AT_ONCE = 64
+_LINES_PER_WRITE = 64
 
 
-# When, what, how long it took, for whom, under which outer identity.
+# The time, the decision, its duration, the request, and the outer identity.
 _Entry = tuple[float, Decision, float, RequestFacts, str | None]
 
 
 class DecisionReporter:
-    """Takes decisions from any thread, and reports them from its own. Without `start`, `report` does it at once."""
+    """Reports decisions of any thread from a thread of its own. Before `start`, `report` does it synchronously."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class DecisionReporter:
         json_file: LogFile | None = None,
         after: Callable[[Decision], None] | None = None,
     ) -> None:
-        """`interval`: seconds between two writes. The thread is not woken for a line: that costs more than the line.
+        """`interval`: seconds between two writes. Waking the thread for each line would cost more than the line itself.
 
-        `json_file`: where lines go at once, as JSON; None: through the logger, one by one. `after` is called with each
-        decision, too.
+        `json_file`: the file that JSON lines are written to directly; None: each line goes through the logger. `after`
+        is called with each decision.
         """
         self._after = after
         self._json_file = json_file
@@ -54,10 +54,10 @@ class DecisionReporter:
     def report(
         self, decision: Decision, seconds: float, request: RequestFacts, outer_identity: str | None = None
     ) -> None:
-        """Note a decision that took `seconds`. `request` and the User-Name of the request are for the log line.
+        """Queue a decision that took `seconds`. `request` and `outer_identity` are for the log line.
 
-        What waits here is no more than that: memory that is given back at once is still in the processor's caches for
-        the next device.
+        Nothing else of the request is kept. Its memory is freed at once, and is still in the processor's caches when
+        the next request reuses it.
         """
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unlogged.inc()
@@ -72,7 +72,7 @@ class DecisionReporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Report what is left, and end the thread."""
+        """Report the decisions in the queue, and stop the thread."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
@@ -96,9 +96,9 @@ class DecisionReporter:
                 else:
                     lines.append(decision_line(decision, at=at, seconds=seconds, request=request))
             except Exception:
-                # One line that cannot be written must not end all reporting.
+                # A line that cannot be formatted must not stop the thread.
                 self._metrics.unlogged.inc()
-            if len(lines) >= _LINES_AT_ONCE:
+            if len(lines) >= _LINES_PER_WRITE:
                 self._write(lines)
                 lines = []
         self._write(lines)

@@ -1,9 +1,8 @@
-"""The entry that FreeRADIUS's rlm_python3 calls: attributes in, attributes out.
+"""The functions that FreeRADIUS's rlm_python3 calls: RADIUS attributes in, RADIUS attributes out.
 
-rlm_python3 is unforgiving about types. A callback that returns None counts as *ok*; an enum member counts as *fail*; a
-list where a tuple is due is dropped in silence. So every path here ends in a plain `int`, or in
-`(int, {list name: tuple of (str, str, str)})`, and the access is given by `config:Auth-Type := Accept` alone: whatever
-else happens, the virtual server that called us rejects.
+rlm_python3 is strict about types. It takes None for *ok* and an enum member for *fail*, and it silently drops a list
+where it expects a tuple. Every path here therefore returns a plain `int` or `(int, {list name: tuple of (str, str,
+str)})`. Only `config:Auth-Type := Accept` grants access: without it, the virtual server that made the call rejects.
 """
 
 from __future__ import annotations
@@ -21,12 +20,10 @@ from dane_radius.local.config import ConfigError
 from dane_radius.server.authentication import Authentication, NotYet
 from dane_radius.server.config import DEFAULT_CONFIG, load_config
 from dane_radius.server.service import Service
-from policy import PolicyError, RequestFacts
-from policy.matching import ssid_of
+from policy import PolicyError, RequestFacts, ssid_of
 
 # src/include/radiusd.h, rlm_rcode_t. Plain integers: see above.
 RLM_MODULE_REJECT = 0
-RLM_MODULE_FAIL = 1
 RLM_MODULE_OK = 2
 RLM_MODULE_NOOP = 7
 RLM_MODULE_UPDATED = 8
@@ -38,18 +35,18 @@ Pairs = tuple[tuple[str, str], ...]
 Update = dict[str, tuple[tuple[str, str, str], ...]]
 
 _ACCEPT = (("Auth-Type", ":=", "Accept"),)
-# What the check server is to wait for, and brings back when it calls again: sites-available/dane-check.
+# What the server has to wait for. It passes the text in its next call: sites-available/dane and dane-check.
 _WAIT = "Tmp-String-9"
-# The same, but for a wait that the outer server was told of: the check server has waited before its first call.
+# The same, from `post_auth`: the check server waits before its first call.
 _EARLY_WAIT = "Tmp-String-7"
-# Stands in _WAIT when the outer server refuses a device that was accepted.
+# The value of _WAIT when the outer server refuses a device that was accepted.
 _NOT_SENT = "accept-not-sent"
 
 _service: Service | None = None
 
 
 def _radlog(level: int, message: str) -> None:
-    """To the server's own log, where an operator looks first. Outside of the server: to stderr."""
+    """Write to the server's own log, where an operator looks first. Outside FreeRADIUS: to stderr."""
     try:
         import radiusd  # type: ignore[import-not-found]  # exists only inside the server
     except ImportError:
@@ -70,7 +67,7 @@ def _config_path() -> str:
 def is_config_check(command_line: bytes) -> bool:
     """Whether this process only checks its configuration (`radiusd -C`), from /proc/self/cmdline.
 
-    Such a run instantiates every module beside a server that may be running: it must bind nothing.
+    Such a process loads every module while another server may be running, so it must not bind anything.
     """
     arguments = command_line.decode("utf-8", "replace").split("\0")[1:]
     try:
@@ -81,18 +78,36 @@ def is_config_check(command_line: bytes) -> bool:
     return any(option == "-C" for option, _ in options)
 
 
+def only_checks() -> bool:
+    """Whether this process is a `radiusd -C`."""
+    return is_config_check(Path("/proc/self/cmdline").read_bytes())
+
+
+def check_configuration() -> None:
+    """Load the configuration and the policy, and start nothing.
+
+    Raises ImportError after an error: during the import of the module, only an exception makes the check fail.
+    """
+    try:
+        Service(load_config(_config_path()))
+    except (ConfigError, PolicyError) as error:
+        _radlog(_L_ERR, str(error))
+        raise ImportError(str(error)) from None
+    _radlog(_L_INFO, "configuration and policy are good")
+
+
 def instantiate(_: Any) -> int:
-    """Load configuration and policy; on any mistake the server refuses to start, and its log says why."""
+    """Load the configuration and the policy. After an error, the server does not start, and its log says why."""
     global _service
+    if only_checks():
+        # `radiusd -C` calls this before 3.2.7. The import has done the check.
+        return 0
     try:
         service = Service(load_config(_config_path()))
-        if is_config_check(Path("/proc/self/cmdline").read_bytes()):
-            _radlog(_L_INFO, "configuration and policy are good")
-        else:
-            service.start()
-            # What is loaded by now stays for good: the garbage collector need not walk it again and again.
-            gc.collect()
-            gc.freeze()
+        service.start()
+        # The objects that exist now are permanent: the garbage collector does not need to traverse them.
+        gc.collect()
+        gc.freeze()
         _service = service
     except (ConfigError, PolicyError) as error:
         _radlog(_L_ERR, str(error))
@@ -104,7 +119,7 @@ def instantiate(_: Any) -> int:
 
 
 def detach(_: Any) -> int:
-    """End threads and sockets when the server goes."""
+    """Stop the threads and close the sockets when the server exits."""
     global _service
     service, _service = _service, None
     if service is not None:
@@ -116,10 +131,10 @@ def detach(_: Any) -> int:
 
 
 def authorize(lists: Any) -> int | tuple[int, Update]:
-    """The outer server, on the EAP identity: begin to look for the records and the trust anchor that it will need.
+    """Called in the outer server, on the EAP identity: start the lookup and the trust anchor hint for the claimed name.
 
-    Decides nothing: the identity is unauthenticated (RFC 9190 section 5.6). *updated* says that the handshake had
-    better wait for the anchor, as `authenticate` does with *noop*.
+    Decides nothing, because the identity is unauthenticated (RFC 9190 section 5.6). *updated* means that the server
+    should wait for the anchor, as `config:Tmp-String-9` says, before the handshake.
     """
     try:
         service = _service
@@ -127,7 +142,7 @@ def authorize(lists: Any) -> int | tuple[int, Update]:
             return RLM_MODULE_NOOP
         wait = _pairs(lists, "config").get(_WAIT)
         if wait is not None:
-            service.early_work.go_on(wait)
+            service.early_work.resume(wait)
             return RLM_MODULE_NOOP
         pairs = _pairs(lists, "request")
         identity = pairs.get("User-Name")
@@ -140,13 +155,13 @@ def authorize(lists: Any) -> int | tuple[int, Update]:
 
 
 def post_auth(lists: Any) -> int | tuple[int, Update]:
-    """The outer server, on each Access-Challenge once there is a TLS session: look ahead.
+    """Called in the outer server, on each Access-Challenge once there is a TLS session: start the DNS lookup early.
 
-    FreeRADIUS has verified the certificate by then; its decision comes with the device's next packet, and the DNS can
-    answer meanwhile. Nothing is decided, and nothing is waited for here. `session-state:Tmp-String-7` says what the
-    check server had better wait for before it asks for the decision.
+    At this point FreeRADIUS has verified the certificate, and the decision follows with the device's next packet; the
+    DNS can answer in between. Nothing is decided here, and nothing waits. `session-state:Tmp-String-7` says what the
+    check server should wait for before it calls `authenticate`.
 
-    Also called when the outer server refuses a device that was accepted: that is logged and counted.
+    Also called when the outer server refuses a device that was accepted, to log and count that.
     """
     try:
         service = _service
@@ -160,16 +175,16 @@ def post_auth(lists: Any) -> int | tuple[int, Update]:
             if not_yet is not None:
                 return RLM_MODULE_UPDATED, {"session-state": ((_EARLY_WAIT, ":=", not_yet.wait),)}
     except Exception:
-        # The decision will see the same problem, and report it.
+        # The decision encounters the same problem, and reports it.
         return RLM_MODULE_NOOP
     return RLM_MODULE_NOOP
 
 
 def authenticate(lists: Any) -> int | tuple[int, Update]:
-    """The check server, once per handshake: decide about the client certificate.
+    """Called in the check server, once per handshake: decide about the client certificate.
 
-    An accept sets `config:Auth-Type := Accept` and the reply. A reject says why in `request:Module-Failure-Message`.
-    *noop* says "not yet": the server waits for what `config:Tmp-String-9` names, and calls again with it.
+    An accept sets `config:Auth-Type := Accept` and the reply. A reject sets `request:Module-Failure-Message` to its
+    reason. *noop* means "not yet": the server waits as `config:Tmp-String-9` says, and calls again with that text.
     """
     try:
         service = _service
@@ -191,11 +206,11 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
         if isinstance(outcome, NotYet):
             return RLM_MODULE_NOOP, {"config": ((_WAIT, ":=", outcome.wait),)}
         try:
-            result = to_result(outcome, service.to_keep(outcome, session))
+            result = to_result(outcome, service.session_reference(outcome, session))
         except Exception as error:
             outcome = service.failed(error)
             result = to_result(outcome)
-        # Last: what is logged is what the server is told.
+        # Last, so that the log contains what FreeRADIUS gets.
         service.report(authentication, outcome)
         return result
     except Exception:
@@ -204,24 +219,24 @@ def authenticate(lists: Any) -> int | tuple[int, Update]:
 
 
 def _pairs(lists: Any, which: str) -> dict[str, str]:
-    """An attribute list as a dictionary; of an attribute that stands twice, the first."""
+    """An attribute list as a dictionary, with the first instance of each attribute."""
     return dict(reversed(lists.get(which) or ()))
 
 
 def request_facts(pairs: dict[str, str]) -> RequestFacts:
-    """What the NAS said about the place, from RADIUS attributes by their FreeRADIUS names."""
+    """What the NAS says about the network, from RADIUS attributes by their FreeRADIUS names."""
     return _facts(
         pairs.get("Called-Station-Id"),
         pairs.get("NAS-Identifier"),
         pairs.get("NAS-IP-Address") or pairs.get("NAS-IPv6-Address") or pairs.get("Packet-Src-IP-Address"),
         pairs.get("NAS-Port-Type"),
         pairs.get("Calling-Station-Id"),
-        # RFC 4372 section 2.1: a single NUL asks for one.
+        # RFC 4372 section 2.1: the NAS requests one by sending a single NUL octet.
         "Chargeable-User-Identity" in pairs,
     )
 
 
-# A device asks again at the same place.
+# A device usually authenticates again at the same network.
 @lru_cache(maxsize=8192)
 def _facts(
     called: str | None,
@@ -234,18 +249,18 @@ def _facts(
     return RequestFacts(ssid_of(called), nas, address, port_type, station, wants_cui)
 
 
-def to_result(decision: Decision, stored: str | None = None) -> int | tuple[int, Update]:
-    """A decision as rlm_python3 wants it. `stored`: what an accepted session keeps for its resumption."""
+def to_result(decision: Decision, session_reference: str | None = None) -> int | tuple[int, Update]:
+    """A decision in the form that rlm_python3 expects. `session_reference`: stored with an accepted TLS session."""
     if not decision.accepted:
         summary = f"{decision.ruling.reason.value}: {decision.ruling.detail}"
         return RLM_MODULE_REJECT, {"request": (("Module-Failure-Message", "+=", _attribute_text(summary)),)}
     reply = decision.attributes
-    if stored:
-        # Never leaves the server: it is no RADIUS attribute.
-        reply = (*reply, ("Cached-Session-Policy", ":=", stored))
+    if session_reference:
+        # An internal attribute of FreeRADIUS: it is not sent to the NAS.
+        reply = (*reply, ("Cached-Session-Policy", ":=", session_reference))
     return RLM_MODULE_OK, {"reply": reply, "config": _ACCEPT}
 
 
 def _attribute_text(text: str) -> str:
-    """At most what one attribute holds, in printable ASCII: it goes to log files and terminals."""
+    """The text cut to what one attribute holds, in printable ASCII because log files and terminals show it."""
     return "".join(c if " " <= c <= "~" else "?" for c in text)[:240]

@@ -1,4 +1,4 @@
-"""The running module: one object for what lives as long as the server does, put together, started and stopped here."""
+"""The running module: creates, starts and stops the objects that exist as long as the server runs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from dane_radius.server.session_folder import make_session_directory, sweep_sess
 from dane_radius.server.waits import Waits, reserve_descriptors
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
-# A device whose session ends is expected back then: its records are looked up so many seconds before.
-_EXPECTED_AHEAD_SECONDS = 2.0
+# How long before a session ends, and its device authenticates again, its records are looked up.
+_LOOKUP_BEFORE_END_SECONDS = 2.0
 
 
 class Service:
-    """A configured module. Raises ConfigError or PolicyError when it is made from something unusable.
+    """A configured module. Raises ConfigError, or PolicyError, if the configuration or the policy is unusable.
 
-    Nothing is bound and no thread runs until `start`.
+    No socket is bound and no thread runs until `start`.
     """
 
     def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
@@ -50,7 +50,7 @@ class Service:
             resolver,
             config.cache.limits(),
             config.cache.wait_limits(config.resolver),
-            warm=config.cache.warm_names,
+            max_parent_names=config.cache.warm_names,
         )
         self.waits: Waits[Authentication] = Waits(self.lookups, config.resolver.timeout)
         self.metrics.watch(self.lookups, self.waits)
@@ -73,13 +73,13 @@ class Service:
             raise ConfigError(f"log.destination: {config.log.destination}: {error.strerror}") from error
         json_file = self._log_file if config.log.format == "json" else None
         self.reporter = DecisionReporter(
-            self.log, self.metrics, config.log.interval, json_file, after=self._expect_back
+            self.log, self.metrics, config.log.interval, json_file, after=self._after_decision
         )
         self._sessions = ResumableSessions()
         self.operations = Operations(
             str(resolver), self.policies, self.anchors, self.lookups, self.waits, datetime.fromtimestamp(clock(), UTC)
         )
-        self._scraped: MetricsServer | None = None
+        self._metrics_server: MetricsServer | None = None
         self._control: ControlServer | None = None
         self._housekeeper = Housekeeper(
             (
@@ -88,7 +88,8 @@ class Service:
                 SessionWatch(config.session, self._sessions, self.metrics, self.log),
                 self.waits.sweep,
                 self.early_work.waits.sweep,
-                self._tend_files,
+                self._close_overdue_scrapes,
+                self._reopen_log,
             ),
             self.log,
         )
@@ -104,12 +105,14 @@ class Service:
         self.metrics.anchors.set(len(self.anchors))
         self._serve_metrics()
         if not session.resumption:
-            # Whatever lies there is from a server that was killed: TLS secrets that nobody can use any more.
+            # Files found here are TLS secrets of a server that was killed. Their sessions cannot be resumed.
             self.metrics.sessions_swept.inc(sweep_sessions(session.directory, -1))
-        places = self.config.cache.max_waiting
-        if (enough := reserve_descriptors(places)) < places:
-            self.log.error("too few descriptors: raise LimitNOFILE of the service", max_waiting=places, may_wait=enough)
-        self.lookups.keep_warm(self.policies.current.suffixes())
+        wanted = self.config.cache.max_waiting
+        if (possible := reserve_descriptors(wanted)) < wanted:
+            self.log.error(
+                "too few descriptors: raise LimitNOFILE of the service", max_waiting=wanted, may_wait=possible
+            )
+        self.lookups.set_policy_names(self.policies.current.suffixes())
         try:
             self.lookups.start()
         except OSError as error:
@@ -123,10 +126,10 @@ class Service:
         metrics = self.config.metrics
         if metrics.port:
             try:
-                self._scraped = MetricsServer(metrics.address, metrics.port, self.metrics.registry)
+                self._metrics_server = MetricsServer(metrics.address, metrics.port, self.metrics.registry)
             except OSError as error:
                 raise ConfigError(f"metrics: {metrics.address} port {metrics.port}: {error.strerror}") from error
-            self._scraped.start()
+            self._metrics_server.start()
 
     def _serve_control(self) -> None:
         path = self.config.control_socket
@@ -138,23 +141,22 @@ class Service:
                 raise ConfigError(f"control_socket: {path}: {error.strerror or error}") from error
 
     def stop(self) -> None:
-        """End threads and sockets."""
+        """Stop the threads and close the sockets."""
         self._housekeeper.stop()
         if self._control is not None:
             self.lookups.run(self._control.stop())
         self.lookups.stop()
         self.waits.close()
         self.early_work.waits.close()
-        if self._scraped is not None:
-            self._scraped.stop()
+        if self._metrics_server is not None:
+            self._metrics_server.stop()
         self.reporter.stop()
         self.log.info("stopped")
 
     def check(self, authentication: Authentication, early: str | None = None) -> Decision | NotYet:
         """Decide about the client certificate of a finished handshake. Never raises, and never waits.
 
-        `early` is the wait that looking ahead gave, which is over. `NotYet` while the DNS is being asked: `resume` goes
-        on.
+        `early`: the wait that `look_ahead` returned, if FreeRADIUS has waited for it. After `NotYet`, call `resume`.
         """
         if not self.early_work.called:
             self.early_work.called = True
@@ -168,9 +170,9 @@ class Service:
 
     def resume(self, wait: str) -> tuple[Authentication, Decision]:
         """Decide after a wait, `wait` being the text of the `NotYet`. Never raises, and never waits."""
-        found = self.waits.leave(wait)
+        found = self.waits.end_wait(wait)
         if found is None:
-            # Given up by FreeRADIUS for longer than a wait can take.
+            # FreeRADIUS asks long after the wait has ended, and the wait was abandoned.
             refusal = Refused(ReasonCode.DNS_UNAVAILABLE, "the wait for the DNS was over long ago")
             return Authentication("", RequestFacts()), Decision(refuse(refusal, Policy(())))
         try:
@@ -179,38 +181,41 @@ class Service:
             return found.subject, self.failed(error)
 
     def failed(self, error: Exception) -> Decision:
-        """The reject that a mistake of ours comes to; the log has its traceback. Called while it is handled."""
+        """The reject after an unexpected exception, whose traceback is logged. Called in its `except` clause."""
         self.log.exception("internal error")
         return internal_error(error)
 
-    def to_keep(self, decision: Decision, session_path: str) -> str | None:
-        """What an accepted session must keep for its resumption; None where none is allowed, or none is new."""
+    def session_reference(self, decision: Decision, session_path: str) -> str | None:
+        """The text to store with an accepted TLS session; None if resumption is off, or the session is resumed."""
         if not self.config.session.resumption or not decision.accepted or not session_path:
             return None
-        return self._sessions.keep(decision.ruling.evidence.certificate or "", session_path)
+        return self._sessions.add(decision.ruling.evidence.certificate or "", session_path)
 
     def report(self, authentication: Authentication, decision: Decision) -> None:
-        """Log and count a decision that FreeRADIUS is being told."""
-        if authentication.stored is not None and decision.ruling.reason is not ReasonCode.INTERNAL_ERROR:
+        """Log and count a decision that FreeRADIUS is about to get."""
+        if authentication.session_reference is not None and decision.ruling.reason is not ReasonCode.INTERNAL_ERROR:
             decision = decision._replace(resumed=True)
         seconds = time.perf_counter() - authentication.began
         self.reporter.report(decision, seconds, authentication.request, authentication.outer_identity)
 
     def accept_not_sent(self, request: RequestFacts, outer_identity: str | None) -> None:
-        """An accept that was logged did not leave the server: something behind the decision refused the device."""
+        """Log and count that FreeRADIUS did not send a logged accept: a later module refused the device."""
         self.metrics.accepts_not_sent.inc()
         self.log.error(
             "accept not sent: the server refused the device after the decision; look for what its sites run after eap",
             **request_fields(request, outer_identity),
         )
 
-    def _expect_back(self, decision: Decision) -> None:
-        """A device whose session ends comes back then, and no cache may hold its records any more. Off the path."""
+    def _after_decision(self, decision: Decision) -> None:
+        """Schedule the lookups that a device needs when its session ends and it authenticates again.
+
+        The reporter's thread calls this, not an authentication.
+        """
         name = decision.ruling.name
         if decision.accepted and name is not None:
-            self.lookups.let_in(name)
+            self.lookups.device_admitted(name)
             if decision.session_timeout is not None:
-                self.lookups.expect(name, decision.session_timeout - _EXPECTED_AHEAD_SECONDS)
+                self.lookups.note_session_end(name, decision.session_timeout - _LOOKUP_BEFORE_END_SECONDS)
 
     def _policy_changed(self, outcome: Policy | PolicyError) -> None:
         if isinstance(outcome, PolicyError):
@@ -220,11 +225,13 @@ class Service:
         else:
             self.metrics.policy_reloads.labels("loaded").inc()
             self.metrics.policy_broken.set(0)
-            self.lookups.keep_warm(outcome.suffixes())
+            self.lookups.set_policy_names(outcome.suffixes())
             self.log.info("policy loaded", rules=len(outcome.rules), digest=outcome.digest[:12])
 
-    def _tend_files(self) -> None:
-        if self._scraped is not None:
-            self._scraped.close_overdue()
+    def _close_overdue_scrapes(self) -> None:
+        if self._metrics_server is not None:
+            self._metrics_server.close_overdue()
+
+    def _reopen_log(self) -> None:
         if self._log_file is not None:
             self._log_file.reopen_if_moved()

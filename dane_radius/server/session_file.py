@@ -1,10 +1,10 @@
-"""The client certificate out of a TLS session that FreeRADIUS wrote down.
+"""Reads the client certificate from a TLS session that FreeRADIUS has saved.
 
-With `cache { persist_dir = ... }` FreeRADIUS stores each new session as OpenSSL's DER SSL_SESSION, which holds
-the peer's leaf certificate in context tag [3]. Those bytes prove which key was on the line; every
-`TLS-Client-Cert-*` attribute is a string that the certificate's issuer chose.
+With `cache { persist_dir = ... }`, FreeRADIUS saves each new session as OpenSSL's DER SSL_SESSION, which contains the
+peer's leaf certificate in context tag [3]. These are the bytes of the certificate whose key the handshake has verified.
+The `TLS-Client-Cert-*` attributes are strings that the certificate's issuer chose.
 
-The file also holds the session's master secret: it is read into memory, and nothing but the certificate leaves here.
+The file also contains the session's master secret. It is read into memory, but only the certificate is returned.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import os
 from dane_radius.core import der
 from dane_radius.core.reasons import ReasonCode, Refused
 
-# An SSL_SESSION is a few hundred octets plus the leaf; OpenSSL's default limit for a whole chain is 100 KiB.
+# An SSL_SESSION has a few hundred octets besides the leaf. OpenSSL's default limit for a whole chain is 100 KiB.
 MAX_SESSION_OCTETS = 256 * 1024
-_USUAL_OCTETS = 4096
-# Non-blocking, for something that is no file: a FIFO reads as empty then, and a folder refuses.
-_HOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TYPICAL_OCTETS = 4096
+# Non-blocking, in case the path is not a regular file: a FIFO then reads as empty, and a folder gives an error.
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = ("", ".", "..")
 _PEER = der.context(3)
 
 
 def leaf_from_session(data: bytes) -> bytes:
-    """The DER of the peer's leaf certificate in an encoded SSL_SESSION.
+    """The peer's leaf certificate, in DER, from an encoded SSL_SESSION.
 
     Raises Refused: `session_file_malformed` or `session_without_certificate`.
     """
@@ -45,10 +45,10 @@ def leaf_from_session(data: bytes) -> bytes:
 def read_session_file(path: str, *, directory: str | None = None) -> bytes:
     """The leaf certificate from the session file at `path`.
 
-    FreeRADIUS creates the file with mode 0200 and opens it up only after the EAP method has accepted; as its owner
-    we may do so before. `directory` is the one folder that session files may come from: a path that leads
-    elsewhere is refused unread. The file stays: with `Allow-Session-Resumption := No` FreeRADIUS removes it right after
-    the decision, whichever it is.
+    FreeRADIUS creates the file with mode 0200, and makes it readable only after the EAP method has accepted; the file's
+    owner may do so earlier. `directory` is the only folder that session files may be in: any other path is refused
+    unread. The file is not removed here: with `Allow-Session-Resumption := No`, FreeRADIUS removes it directly after
+    the decision.
 
     Raises Refused: `session_file_missing`, `_unreadable`, `_malformed`, `session_without_certificate`.
     """
@@ -58,7 +58,7 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
             "FreeRADIUS named no session file (TLS-Cache-Filename); is `cache { persist_dir }` set in its eap module?",
         )
     folder, _, file = path.rpartition("/")
-    # A slash at the end of FreeRADIUS's setting makes two of them here.
+    # If FreeRADIUS's setting ends in a slash, the path contains two in a row.
     if directory is not None and (file in _NO_FILE or (folder != directory and folder.rstrip("/") != directory)):
         raise Refused(ReasonCode.SESSION_FILE_UNREADABLE, f"{path} is not in the session directory {directory}")
     try:
@@ -72,12 +72,12 @@ def read_session_file(path: str, *, directory: str | None = None) -> bytes:
 
 def _read_owned(path: str) -> bytes:
     os.chmod(path, 0o600)
-    descriptor = os.open(path, _HOW)
+    descriptor = os.open(path, _OPEN_FLAGS)
     try:
-        # A big buffer is dear even if little is read into it: the allocator maps and unmaps memory for it.
-        data = os.read(descriptor, _USUAL_OCTETS)
-        if len(data) == _USUAL_OCTETS:
-            data += os.read(descriptor, MAX_SESSION_OCTETS + 1 - _USUAL_OCTETS)
+        # A large buffer is expensive even for a small file: the allocator maps and unmaps memory for it.
+        data = os.read(descriptor, _TYPICAL_OCTETS)
+        if len(data) == _TYPICAL_OCTETS:
+            data += os.read(descriptor, MAX_SESSION_OCTETS + 1 - _TYPICAL_OCTETS)
     finally:
         os.close(descriptor)
     if len(data) > MAX_SESSION_OCTETS:

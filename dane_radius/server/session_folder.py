@@ -1,4 +1,4 @@
-"""The folder that FreeRADIUS writes TLS sessions to: it must be there, be ours alone, and hold nothing of no use."""
+"""The folder that FreeRADIUS writes TLS sessions to: creation, permissions, and removal of old files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import os
 import stat
 import time
 
-# A session without its `.vps` cannot be resumed: FreeRADIUS writes none for a session that was itself resumed. Until
-# its handshake is surely over, it may still be waiting for its decision. Seconds.
+# The age, in seconds, at which a session without a `.vps` file is removed. FreeRADIUS writes no such file for a session
+# that was itself resumed, and cannot resume one without it. At this age, its handshake and its decision are over.
 _UNRESUMABLE_SECONDS = 120
 
 
 def make_session_directory(directory: str) -> bool:
-    """Make sure that the folder of session files is there, and ours alone. Returns whether it had to be made.
+    """Create the folder of session files if it is missing, and allow access to its owner only.
 
-    Below /run it does not outlive a restart: systemd empties a service's RuntimeDirectory= each time. Raises OSError,
-    also when it is somebody else's: it holds the secrets of TLS sessions.
+    Returns whether it was missing. A folder below /run is missing after a restart, because systemd clears a service's
+    RuntimeDirectory=. Raises OSError, also if another user owns the folder: it contains the secrets of TLS sessions.
     """
     try:
         os.mkdir(directory, 0o700)
@@ -36,17 +36,17 @@ def make_session_directory(directory: str) -> bool:
 
 
 def remove_session(path: str) -> None:
-    """Remove a session's two files, as far as they are there."""
+    """Remove the two files of a session, if they exist."""
     for name in (path, path.removesuffix(".asn1") + ".vps"):
         with contextlib.suppress(OSError):
             os.unlink(name)
 
 
 def sweep_sessions(directory: str, max_age: float) -> int:
-    """Remove TLS session files older than `max_age` seconds, and older ones that nobody can resume; how many went.
+    """Remove session files older than `max_age` seconds, and those that cannot be resumed earlier than that.
 
-    FreeRADIUS never removes them itself: those of handshakes that were given up, and the `.vps` files that it writes
-    after the decision.
+    FreeRADIUS does not remove the files of abandoned handshakes, nor the `.vps` files that it writes after a decision.
+    Returns the number removed.
     """
     removed = 0
     horizon = time.time() - max_age

@@ -1,4 +1,4 @@
-"""The conformance table: certificate chains, TLSA RRsets, anchors, policy, and the decision that has to follow.
+"""The conformance table: the TLSA RRset, the anchors and the policy for a chain, and the decision that has to follow.
 
 A record is written `usage selector matching-type role`, where the role is a certificate of the chain, `stranger` (a
 certificate of another device), or `=HEX*N` (octets). An anchor is a role, with `@domain` for another identity domain
@@ -9,128 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.x509.oid import ObjectIdentifier
-
-from tests.conformance.world import ANY, CLIENT, NAME, SERVER, Spec, ca, directory, dns, ip, leaf
-
 MATCH, MISMATCH, UNUSABLE, CHAIN = "dane_match", "tlsa_mismatch", "tlsa_unusable", "chain_invalid"
 STRENGTH = "policy_strength"
-
-_CRITICAL = (x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"), True)
-
-CHAINS: dict[str, tuple[Spec, ...]] = {
-    "plain": (ca("root"), leaf()),
-    "other-device": (ca("root"), leaf(), leaf(names=("b2.camera._device.example.net",), role="b2")),
-    "inter": (ca("root"), ca("inter", "root"), leaf("inter")),
-    "inter2": (ca("root"), ca("inter", "root"), ca("inter2", "inter"), leaf("inter2")),
-    "long": (ca("root"), *(ca(f"c{i}", "root" if i == 1 else f"c{i - 1}") for i in range(1, 8)), leaf("c7")),
-    "too-long": (ca("root"), *(ca(f"c{i}", "root" if i == 1 else f"c{i - 1}") for i in range(1, 10)), leaf("c9")),
-    "self-signed": (leaf(None),),
-    "self-issued": (ca("root", subject="device"), leaf(subject="device")),
-    "expired-leaf": (ca("root"), leaf(start=-20, end=-0.5)),
-    "future-leaf": (ca("root"), leaf(start=0.5, end=20)),
-    "expired-root": (ca("root", start=-20, end=-0.5), leaf()),
-    "future-root": (ca("root", start=0.5), leaf()),
-    "expired-inter": (ca("root"), ca("inter", "root", start=-20, end=-0.5), leaf("inter")),
-    "last-second": (ca("root", end=0), leaf(start=0, end=0)),
-    "not-ca": (ca("root", ca=False), leaf()),
-    "no-constraints": (ca("root", ca=None), leaf()),
-    "not-ca-inter": (ca("root"), ca("inter", "root", ca=False), leaf("inter")),
-    "device-as-ca": (ca("root"), leaf(role="mallory", names=("m.camera._device.example.net",)), leaf("mallory")),
-    "pathlen-0": (ca("root", path_length=0), ca("inter", "root"), leaf("inter")),
-    "pathlen-0-direct": (ca("root", path_length=0), leaf()),
-    "pathlen-1": (ca("root", path_length=1), ca("inter", "root"), leaf("inter")),
-    "pathlen-1-of-2": (ca("root", path_length=1), ca("inter", "root"), ca("inter2", "inter"), leaf("inter2")),
-    "pathlen-inter": (ca("root"), ca("inter", "root", path_length=0), ca("inter2", "inter"), leaf("inter2")),
-    "pathlen-self-issued": (
-        ca("root", path_length=0), ca("inter", "root", subject="CA root"), leaf("inter"),
-    ),
-    "cert-sign": (ca("root", usages=("key_cert_sign", "crl_sign")), leaf(usages=("digital_signature",))),
-    "no-cert-sign": (ca("root", usages=("crl_sign", "digital_signature")), leaf()),
-    "no-cert-sign-inter": (ca("root"), ca("inter", "root", usages=("crl_sign",)), leaf("inter")),
-    "leaf-no-signature": (ca("root"), leaf(usages=("key_encipherment",))),
-    "leaf-key-agreement": (ca("root"), leaf(usages=("key_agreement",))),
-    "eku-absent": (ca("root"), leaf(eku=())),
-    "eku-any": (ca("root"), leaf(eku=(ANY,))),
-    "eku-both": (ca("root"), leaf(eku=(SERVER, CLIENT))),
-    "eku-server": (ca("root"), leaf(eku=(SERVER,))),
-    "eku-server-inter": (ca("root"), ca("inter", "root", eku=(SERVER,)), leaf("inter")),
-    "eku-client-inter": (ca("root"), ca("inter", "root", eku=(CLIENT,)), leaf("inter")),
-    "eku-server-root": (ca("root", eku=(SERVER,)), leaf()),
-    "permitted": (ca("root", permitted=(dns("example.net"),)), leaf()),
-    "permitted-exact": (ca("root", permitted=(dns(NAME),)), leaf()),
-    "permitted-case": (ca("root", permitted=(dns("Example.NET"),)), leaf()),
-    "permitted-other": (ca("root", permitted=(dns("example.org"),)), leaf()),
-    "permitted-suffix": (ca("root", permitted=(dns("e.net"),)), leaf(names=("a1._device.some.net",))),
-    "permitted-label": (ca("root", permitted=(dns("ample.net"),)), leaf()),
-    "permitted-dot": (ca("root", permitted=(dns("." + NAME),)), leaf()),
-    "permitted-dot-below": (ca("root", permitted=(dns(".example.net"),)), leaf()),
-    "permitted-several": (ca("root", permitted=(dns("example.org"), dns("example.net"))), leaf()),
-    "permitted-second-name": (
-        ca("root", permitted=(dns("example.net"),)), leaf(names=(NAME, "a1._device.example.org")),
-    ),
-    "permitted-ip": (ca("root", permitted=(ip("192.0.2.0/24"),)), leaf(more_names=(ip("192.0.2.7"),))),
-    "permitted-ip-other": (ca("root", permitted=(ip("192.0.2.0/24"),)), leaf(more_names=(ip("198.51.100.7"),))),
-    "permitted-ip-none": (ca("root", permitted=(ip("192.0.2.0/24"),)), leaf()),
-    "permitted-directory": (ca("root", permitted=(directory("device"),)), leaf()),
-    "permitted-directory-other": (ca("root", permitted=(directory("printer"),)), leaf()),
-    "permitted-mail": (
-        ca("root", permitted=(x509.RFC822Name("example.net"),)),
-        leaf(more_names=(x509.RFC822Name("a@example.org"),)),
-    ),
-    "permitted-inter": (ca("root"), ca("inter", "root", permitted=(dns("example.org"),)), leaf("inter")),
-    "permitted-root-inter": (
-        ca("root", permitted=(dns("example.org"),)), ca("inter", "root", permitted=(dns("example.net"),)),
-        leaf("inter"),
-    ),
-    "excluded": (ca("root", excluded=(dns("example.net"),)), leaf()),
-    "excluded-label": (ca("root", excluded=(dns("_device.example.net"),)), leaf()),
-    "excluded-other": (ca("root", excluded=(dns("example.org"),)), leaf()),
-    "excluded-second-name": (
-        ca("root", excluded=(dns("example.org"),)), leaf(names=(NAME, "a1._device.example.org")),
-    ),
-    "excluded-beats-permitted": (
-        ca("root", permitted=(dns("example.net"),), excluded=(dns("camera._device.example.net"),)), leaf(),
-    ),
-    "excluded-directory": (ca("root", excluded=(directory("DEVICE"),)), leaf()),
-    "critical-root": (ca("root", extra=(_CRITICAL,)), leaf()),
-    "critical-leaf": (ca("root"), leaf(extra=(_CRITICAL,))),
-    "wrong-key": (ca("root"), leaf(wrong_key=True)),
-    "wrong-key-inter": (ca("root"), ca("inter", "root", wrong_key=True), leaf("inter")),
-    "sha1-leaf": (ca("root"), leaf(sha1=True)),
-    "sha1-inter": (ca("root"), ca("inter", "root", sha1=True), leaf("inter")),
-    "sha1-root": (ca("root", sha1=True), leaf()),
-    "sha1-self-issued": (
-        ca("root"), ca("inter", "root", subject="CA root", sha1=True), leaf("inter"),
-    ),
-    "rsa1024-leaf": (ca("root"), leaf(key="rsa1024")),
-    "rsa1024-root": (ca("root", key="rsa1024"), leaf()),
-    "rsa2048": (ca("root", key="rsa2048"), leaf(key="rsa2048")),
-    "p384": (ca("root", key="p384"), leaf(key="p384")),
-    "p521": (ca("root", key="p521"), leaf(key="p521")),
-    "p192-root": (ca("root", key="p192"), leaf()),
-    "ed25519": (ca("root", key="ed25519"), leaf(key="ed25519")),
-    "twin-without-ids": (ca("twin", subject="CA root"), ca("root"), leaf(key_ids=False)),
-    "twin": (ca("twin", subject="CA root"), ca("root"), leaf()),
-    "cross": (
-        ca("root"), ca("other"), ca("inter", "root"),
-        ca("cross", "other", subject="CA inter", key_of="inter"), leaf("inter"),
-    ),
-    "loop": (
-        ca("a"), ca("b"), ca("a-by-b", "b", subject="CA a", key_of="a"), ca("b-by-a", "a", subject="CA b", key_of="b"),
-        leaf("a"),
-    ),
-    "same-key-root": (ca("root"), ca("renewed", subject="CA root", key_of="root", end=500), leaf()),
-    "uid-names": (ca("root"), leaf(names=(NAME.upper(),))),
-    "no-subject": (ca("root"), leaf(subject="")),
-    "ip-and-name": (ca("root"), leaf(more_names=(ip("192.0.2.1"), x509.RFC822Name("a@example.net")))),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row. `openssl`: None where OpenSSL agrees, "-" where it cannot judge, else why it differs."""
+    """One row. `openssl`: None if OpenSSL agrees, "-" if it cannot judge, or else why it differs."""
 
     id: str
     chain: str

@@ -1,7 +1,7 @@
-"""GnuTLS's reading of a TLSA RRset (libgnutls-dane, the library behind danetool), offline: does a record match?
+"""Whether GnuTLS (libgnutls-dane, the library of danetool) finds a match in a TLSA RRset, offline.
 
-For the usages that name the device's own certificate or key (1 and 3) it looks at the octets only. For those that name
-a CA it verifies a signature as of now, which cases at a fixed point in time cannot use.
+For the usages that name the device's own certificate or key (1 and 3), it compares octets only. For those that name a
+CA, it verifies a signature at the current time, so it cannot judge cases that have a fixed time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def matches(chain: Sequence[bytes], records: Sequence[TlsaRecord]) -> bool:
         data = (ctypes.c_char_p * (len(octets) + 1))(*octets, None)
         sizes = (ctypes.c_int * (len(octets) + 1))(*(len(octet) for octet in octets), 0)
         if library.dane_raw_tlsa(state, ctypes.byref(query), data, sizes, 1, 0) != 0:
-            raise RuntimeError("libgnutls-dane does not take the records")
+            raise RuntimeError("libgnutls-dane refuses the records")
         certificates = (_Datum * len(chain))(*(_Datum(der, len(der)) for der in chain))
         library.dane_verify_crt_raw(state, certificates, len(chain), _X509, query, 0, 0, ctypes.byref(status))
         return status.value == 0

@@ -65,7 +65,7 @@ SSL, CRYPTO = _load()
 
 @dataclass(frozen=True)
 class Judgement:
-    """`usable`: how many of the records OpenSSL took; `accepted`: by at least one of them; `error` in its words."""
+    """`usable`: how many records OpenSSL can use. `accepted`: whether one of them matches. `error`: its text."""
 
     usable: int
     accepted: bool
@@ -88,7 +88,7 @@ def judge(
     sent: Sequence[bytes],
     now: datetime,
 ) -> Judgement:
-    """Verify `leaf` as a TLS server would that asks for DANE: `trusted` is its store, `sent` came with the leaf."""
+    """Verify `leaf` as a TLS server with DANE does. `trusted`: the server's store. `sent`: what the client sends."""
     context = SSL.SSL_CTX_new(SSL.TLS_method())
     SSL.SSL_CTX_dane_enable(context)
     connection = SSL.SSL_new(context)

@@ -15,7 +15,8 @@ from dane_radius.core.reasons import ReasonCode
 from dane_radius.core.tlsa import TlsaRecord, association, first_match, select
 from policy import Grant, Policy, RequestFacts, Rule, Strength
 from tests.conformance import gnutls
-from tests.conformance.cases import CASES, CHAINS, GNUTLS_DIFFERENCES, Case
+from tests.conformance.cases import CASES, GNUTLS_DIFFERENCES, Case
+from tests.conformance.chains import CHAINS
 from tests.conformance.openssl import Judgement, judge
 from tests.conformance.world import NOW, Spec, anchor, build
 from tests.harness.pki import Identity

@@ -1,7 +1,7 @@
-"""A plain corpus fuzzer: inputs of a kept corpus, damaged in a reproducible way, given to a target.
+"""A corpus fuzzer: it damages the inputs of a corpus in a reproducible way, and gives them to a target.
 
-A target takes octets and returns, or raises one of the exceptions that it declares. Anything else is a finding: it is
-saved to the corpus folder, so that it is part of every later run.
+A target takes octets and returns, or raises one of the exceptions that it declares. An input with any other outcome
+is a finding. It is added to the corpus, so that each later run includes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST = 8192
 
 @dataclass(frozen=True)
 class Target:
-    """What is fuzzed: `run` may raise `declared` and nothing else. `share` of the inputs are its own."""
+    """A function to fuzz. `run` may raise only `declared`. `share`: its part of all inputs."""
 
     name: str
     run: Callable[[bytes], object]
@@ -31,16 +31,16 @@ class Target:
     share: float
 
     def corpus(self) -> list[bytes]:
-        """The kept inputs, in a stable order."""
+        """The inputs of the corpus, in a stable order."""
         return [path.read_bytes() for path in sorted((CORPUS / self.name).iterdir())]
 
 
 class Finding(AssertionError):
-    """An input on which a target raised what it does not declare."""
+    """A target raised an exception that it does not declare."""
 
 
 def mutations(corpus: list[bytes], seed: int) -> Iterator[bytes]:
-    """The corpus itself, then damaged inputs without end; the same ones for the same seed."""
+    """The corpus, followed by damaged inputs without end. The same seed gives the same inputs."""
     yield from corpus
     chance = random.Random(seed)
     while True:
@@ -66,7 +66,7 @@ def _damage(octets: bytearray, corpus: list[bytes], chance: random.Random) -> by
         elif kind == 6:
             octets[at:at] = octets[at : at + chance.randrange(1, 48)]
         elif octets:
-            # Lengths and counts: a small number more or less.
+            # Change a length or a count a little.
             octets[at % len(octets)] = (octets[at % len(octets)] + chance.randint(-4, 4)) % 256
     return bytes(octets)
 
@@ -79,7 +79,7 @@ def fuzz(
     seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, int]:
-    """Run `inputs` inputs (or as many as fit into `seconds`) and count the outcomes. Raises Finding."""
+    """Run `inputs` inputs, or as many as `seconds` allow, and count the outcomes. Raises Finding."""
     counts: dict[str, int] = {}
     began = time.monotonic()
     for number, octets in enumerate(mutations(target.corpus(), seed)):

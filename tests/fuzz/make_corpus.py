@@ -1,4 +1,4 @@
-"""Make the corpus: honest inputs, and the hostile ones that the unit tests know. `python -m tests.fuzz.make_corpus`."""
+"""Create the corpus: valid inputs, and hostile ones of the unit tests. Run `python -m tests.fuzz.make_corpus`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _numbered(prefix: str, inputs: list[bytes]) -> list[tuple[str, bytes]]:
 
 
 def main() -> None:
-    """Write every target's inputs. Keys are new each time; what was found by fuzzing stays."""
+    """Write the inputs of each target. The keys are new each time. Inputs that the fuzzer found are kept."""
     from tests.conformance import world
 
     days = (NOW - world.NOW) / timedelta(days=1)

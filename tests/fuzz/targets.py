@@ -1,4 +1,4 @@
-"""What is fuzzed. Beside "raises nothing undeclared", each target checks what must hold for whatever it accepts."""
+"""The targets of the fuzzer. Each one also checks the result for an input that it accepts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from dane_radius.core.chain import verify_paths
 from dane_radius.core.names import identity_domain, is_within, normalize
 from dane_radius.core.reasons import Refused
 from dane_radius.core.tlsa import TlsaRecord, select
-from dane_radius.dns.wire import WireError, decode_name, decode_response, encode_name, interpret
+from dane_radius.dns.interpret import interpret
+from dane_radius.dns.wire import WireError, decode_name, decode_response, encode_name
 from dane_radius.local.control_socket import Handler, answer
 from dane_radius.server.config import check_config
 from dane_radius.server.service import Service
@@ -62,7 +63,7 @@ def chain(octets: bytes) -> object:
     for trusted in ([root], [octets], [root, octets]):
         paths, failures = verify_paths(leaf, DNS_NAME, trusted, [octets], NOW)
         assert paths or failures
-    # As a trust anchor, too: the index may name it.
+    # As a trust anchor, too: the index may list it.
     verify_paths(parse_leaf((CORPUS / "chain" / "01-leaf").read_bytes()), DNS_NAME, [octets], [octets, root], NOW)
     return leaf
 

@@ -1,6 +1,6 @@
-"""A million inputs in all: `script/test fuzz`.
+"""The long run of the fuzzer, with a million inputs in all: `script/test fuzz`.
 
-FUZZ_INPUTS sets another number, FUZZ_SEED another seed (default 1: the same inputs in every run).
+FUZZ_INPUTS sets the number of inputs. FUZZ_SEED sets the seed (default: 1); a seed always gives the same inputs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 @pytest.mark.fuzz
 @pytest.mark.timeout(1800)
-# cryptography says this of names with, for example, a country of three letters; it is no refusal.
+# cryptography warns about names with, for example, a country of three letters, but accepts them.
 @pytest.mark.filterwarnings("ignore:Attribute's length must be:UserWarning")
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_declared_exceptions(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_only_declared_exceptions(name: str, capsys: pytest.CaptureFixture[str])
     counts = fuzz(target, inputs=inputs, seed=SEED, progress=say)
     say(f"{name}: {sum(counts.values())} inputs, {counts}")
     assert sum(counts.values()) == inputs
-    # A fuzzer that gets nothing past the first check would say nothing about the rest.
+    # If no input passed the first check, the run would not test the rest.
     assert counts.get("accepted", 0) > 0
 
 

@@ -1,4 +1,4 @@
-"""A resolver for tests of what is around it: it says what it is told to say, when it is told to."""
+"""A scripted resolver and a manual clock, for tests of the code that uses them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dane_radius.core.answers import Answer, Unavailable
 from dane_radius.dns.resolver import Client
 from tests.unit.dane_radius.test_cache import GOOD
 
-WAIT = 10.0  # how long a thread may take to get somewhere; only ever used up by a failing test
+WAIT = 10.0  # the most that a thread may take; only a failing test waits so long
 
 
 class Script:
-    """`gate`, when closed, holds every lookup back; `entered` counts those that have begun."""
+    """Gives each lookup `answer`, but holds it back while `gate` is closed. `entered` counts the lookups."""
 
     def __init__(self, answer: Answer | Callable[[str], Answer] = GOOD) -> None:
         self.answer = answer
@@ -66,7 +66,7 @@ class Script:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for a state that other threads bring about."""
+    """Wait until `condition` holds, which other threads bring about."""
     pause = threading.Event()
     for _ in range(int(WAIT / 0.002)):
         if condition():
@@ -76,7 +76,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Clock:
-    """Seconds that pass only when told to."""
+    """A clock that stands still until the test sets it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""The anchor directory as it is read: a journal that grows, is replaced, is torn, or lies."""
+"""Reading the anchor directory: a journal that grows, is replaced, is incomplete, or is wrong."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HEADER = json.dumps({"format": INDEX_FORMAT, "version": 1}) + "\n"
 
 
 class Folder:
-    """An anchor directory that a test writes."""
+    """An anchor directory that the test writes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,7 +84,7 @@ def held(directory: AnchorDirectory, name: str = NAME) -> set[bytes]:
     return {anchor.der for anchor in directory.for_name(name)}
 
 
-def test_follows_the_journal(folder: Folder) -> None:
+def test_each_refresh_applies_the_new_lines(folder: Folder) -> None:
     directory = AnchorDirectory(folder.path)
     assert directory.refresh() is False
     assert directory.last_error is None
@@ -104,7 +104,7 @@ def test_follows_the_journal(folder: Folder) -> None:
     assert held(directory) == set()
 
 
-def test_a_torn_line_is_a_change_that_has_not_happened(folder: Folder) -> None:
+def test_an_incomplete_last_line_is_ignored(folder: Folder) -> None:
     directory = AnchorDirectory(folder.path)
     line = add(TWO)
     folder.append(HEADER, add(ONE), line[:40])
@@ -118,7 +118,7 @@ def test_a_torn_line_is_a_change_that_has_not_happened(folder: Folder) -> None:
     assert held(directory) == {ONE.der, TWO.der}
 
 
-def test_every_cut_of_the_journal_is_an_older_state(folder: Folder) -> None:
+def test_every_truncation_of_the_journal_is_an_earlier_state(folder: Folder) -> None:
     lines = [HEADER, add(ONE), add(TWO), remove(ONE)]
     states: list[set[bytes]] = [set(), set(), {ONE.der}, {ONE.der, TWO.der}, {TWO.der}]
     text = "".join(lines)
@@ -130,7 +130,7 @@ def test_every_cut_of_the_journal_is_an_older_state(folder: Folder) -> None:
         assert held(directory) == states[text[:cut].count("\n")]
 
 
-def test_compaction_and_replacement(folder: Folder) -> None:
+def test_a_compacted_or_replaced_journal_is_read_from_its_start(folder: Folder) -> None:
     directory = AnchorDirectory(folder.path)
     folder.append(HEADER, add(ONE), add(TWO), remove(ONE))
     directory.refresh()
@@ -143,7 +143,7 @@ def test_compaction_and_replacement(folder: Folder) -> None:
 
 
 def test_a_longer_file_in_the_same_inode_is_another_journal(folder: Folder) -> None:
-    """A file system gives an inode number again: that the number is the same does not make it the same journal."""
+    """A file system assigns an inode number again, so an equal number does not show that it is the same journal."""
     directory = AnchorDirectory(folder.path)
     folder.append(HEADER, add(ONE))
     directory.refresh()
@@ -162,8 +162,8 @@ def test_a_longer_file_in_the_same_inode_is_another_journal(folder: Folder) -> N
      '{"op": "drop"}\n', '{"format": "other", "version": 1}\n', '{"format": "dane-radius-anchors", "version": 2}\n',
      '{"op": "add"}\n', "[" * 100_000 + "\n", "\xff\n"],
 )  # fmt: skip
-def test_an_index_that_cannot_be_read_vouches_for_nobody(folder: Folder, line: str) -> None:
-    """The line that cannot be read could have been a removal."""
+def test_an_invalid_index_puts_no_anchor_in_force(folder: Folder, line: str) -> None:
+    """The invalid line may be a removal."""
     directory = AnchorDirectory(folder.path)
     folder.append(HEADER, add(ONE))
     directory.refresh()
@@ -172,13 +172,13 @@ def test_an_index_that_cannot_be_read_vouches_for_nobody(folder: Folder, line: s
     assert directory.refresh() is True
     assert directory.last_error
     assert held(directory) == set()
-    # Until it is mended.
+    # A valid index puts its anchors in force again.
     folder.replace(HEADER, add(TWO))
     assert directory.refresh() is True
     assert (held(directory), directory.last_error) == ({TWO.der}, None)
 
 
-def test_an_index_that_may_not_be_opened(folder: Folder) -> None:
+def test_an_index_that_cannot_be_opened_puts_no_anchor_in_force(folder: Folder) -> None:
     directory = AnchorDirectory(folder.path)
     folder.append(HEADER, add(ONE))
     directory.refresh()
@@ -226,14 +226,14 @@ GOOD: dict[str, Any] = record(ONE).to_json()
         ("not_after", None),
     ],
 )
-def test_records_that_are_refused(key: str, value: Any) -> None:
+def test_invalid_records_are_refused(key: str, value: Any) -> None:
     assert AnchorRecord.from_json(GOOD) == record(ONE)
     with pytest.raises(AnchorError):
         AnchorRecord.from_json({**GOOD, key: value})
 
 
 @pytest.mark.parametrize("key", sorted(GOOD))
-def test_every_key_is_needed(key: str) -> None:
+def test_every_key_is_required(key: str) -> None:
     with pytest.raises(AnchorError, match=key):
         AnchorRecord.from_json({k: v for k, v in GOOD.items() if k != key})
 
@@ -277,7 +277,7 @@ def test_an_anchor_vouches_for_its_domain_only(folder: Folder) -> None:
     assert held(directory, "x.example.net") == set()
 
 
-def test_the_certificate_must_be_the_one_that_the_index_names(folder: Folder) -> None:
+def test_a_certificate_must_have_the_fingerprint_in_the_index(folder: Folder) -> None:
     directory = AnchorDirectory(folder.path)
     folder.append(HEADER, add(ONE))
     folder.save(ONE, pem=TWO.pem)
@@ -291,18 +291,18 @@ def test_the_certificate_must_be_the_one_that_the_index_names(folder: Folder) ->
 @pytest.mark.parametrize(
     "pem", [b"", ONE.pem + TWO.pem, b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n"]
 )
-def test_files_that_hold_no_one_certificate(folder: Folder, pem: bytes) -> None:
+def test_a_file_must_contain_exactly_one_certificate(folder: Folder, pem: bytes) -> None:
     with pytest.raises(AnchorError):
         pem_to_der(pem)
     directory = AnchorDirectory(folder.path)
     folder.append(HEADER, add(ONE), add(TWO))
     folder.save(ONE, pem=pem)
     directory.refresh()
-    # One broken file takes nothing from the others.
+    # An invalid file does not affect the other anchors.
     assert held(directory) == {TWO.der}
     assert directory.last_error
 
 
-def test_pem() -> None:
+def test_text_around_a_pem_certificate_is_ignored() -> None:
     assert pem_to_der(ONE.pem) == ONE.der
     assert pem_to_der(b"subject=CN = One\n" + ONE.pem.replace(b"\n", b"\r\n") + b"trailing text\n") == ONE.der

@@ -17,7 +17,7 @@ import dane_radius.core.chain as chain_module
 from dane_radius.core.certificate import parse_leaf
 from dane_radius.core.chain import verify_paths
 from dane_radius.core.work import TooMuchWork
-from tests.conformance.cases import CHAINS
+from tests.conformance.chains import CHAINS
 from tests.conformance.world import NAME, NOW, build, ca, leaf
 from tests.harness.pki import Identity
 
@@ -31,7 +31,7 @@ def paths(
     return [str(path) for path in found], failures
 
 
-def test_the_shortest_path_comes_first_and_says_what_it_is() -> None:
+def test_the_shortest_path_is_first_and_names_its_certificates() -> None:
     made = build((ca("root"), ca("inter", "root"), leaf("inter")))
     found, failures = paths(made, ["root", "inter"], [])
     assert found == ["leaf < CN=CA inter", "leaf < CN=CA inter < CN=CA root"]
@@ -42,7 +42,7 @@ def test_the_shortest_path_comes_first_and_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["root", "inter", "cross", "other"])))
-def test_the_order_does_not_matter(order: tuple[str, ...]) -> None:
+def test_the_order_of_the_certificates_does_not_matter(order: tuple[str, ...]) -> None:
     made = build(CHAINS["cross"])
     found, _ = paths(made, list(order), [])
     assert sorted(found) == [
@@ -54,7 +54,7 @@ def test_the_order_does_not_matter(order: tuple[str, ...]) -> None:
     assert paths(made, ["root"], list(order))[0] == ["leaf < CN=CA inter < CN=CA root"]
 
 
-def test_two_of_one_name_and_only_one_key() -> None:
+def test_of_two_cas_with_one_name_only_the_one_that_signed_is_in_the_path() -> None:
     made = build(CHAINS["twin"])
     found, failures = paths(made, ["twin"], [])
     assert found == []
@@ -62,16 +62,16 @@ def test_two_of_one_name_and_only_one_key() -> None:
     assert paths(made, ["twin", "root"], [])[0] == ["leaf < CN=CA root"]
 
 
-def test_loops_end() -> None:
+def test_a_search_with_loops_ends() -> None:
     made = build(CHAINS["loop"])
     found, _ = paths(made, ["b"], ["a", "a-by-b", "b-by-a"])
-    # The second way goes over a's own signature on itself: longer, and no less true.
+    # The second path contains a's self-signed certificate. It is longer, but valid, too.
     assert found == ["leaf < CN=CA a < CN=CA b", "leaf < CN=CA a < CN=CA a < CN=CA b"]
     assert paths(made, [], ["a", "b", "a-by-b", "b-by-a"])[0] == []
 
 
-def test_a_tangle_of_cross_signatures_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six CAs of one name that all certify each other, and none that is trusted: the search stays within its steps."""
+def test_the_search_among_many_cross_signatures_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six CAs with one name certify each other, and none is trusted: the search stays within its limit."""
     count = 6
     made = build(
         (
@@ -99,7 +99,7 @@ def test_a_tangle_of_cross_signatures_is_given_up(monkeypatch: pytest.MonkeyPatc
     assert len(asked) <= 64
 
 
-def test_garbage_among_the_certificates_hides_nobody() -> None:
+def test_an_invalid_certificate_does_not_affect_the_others() -> None:
     made = build((ca("root"), leaf()))
     for garbage in (b"", b"\x30\x00", made["root"].der[:-1], made["root"].der + b"\0"):
         found, failures = verify_paths(parse_leaf(made["leaf"].der), NAME, [garbage, made["root"].der], [garbage], NOW)
@@ -108,7 +108,7 @@ def test_garbage_among_the_certificates_hides_nobody() -> None:
         assert verify_paths(parse_leaf(made["leaf"].der), NAME, [garbage], [], NOW)[0] == []
 
 
-def test_the_leaf_must_carry_the_name() -> None:
+def test_the_leaf_must_contain_the_name() -> None:
     made = build((ca("root"), leaf()))
     assert paths(made, ["root"], [], name="b2._device.example.net") == (
         [],
@@ -139,11 +139,11 @@ def test_damaged_certificates_never_verify_and_never_raise(role: str, data: st.D
     octets[position] ^= data.draw(st.integers(1, 255))
     device = parse_leaf(ROOT_AND_LEAF["leaf"].der)
     if role == "root":
-        # A trust anchor's own signature is not what makes it trusted; its key, its name and its bounds are.
+        # The signature of a trust anchor does not count. Its key, its name and its constraints do.
         found, _ = verify_paths(device, NAME, [bytes(octets)], [], NOW)
         keys = {link.spki for path in found for link in path.links}
         assert keys <= {parse_leaf(ROOT_AND_LEAF["root"].der).spki}
         return
-    # The strict reader has seen other octets here: what cryptography makes of these must be an answer all the same.
+    # The leaf was parsed from other octets. Whatever cryptography raises for these must become a failure.
     broken = dataclasses.replace(device, der=bytes(octets))
     assert verify_paths(broken, NAME, [ROOT_AND_LEAF["root"].der], [], NOW)[0] == []

@@ -1,4 +1,4 @@
-"""The configuration file: each mistake is named by file, key, what was found and what is expected."""
+"""The configuration file: an error names the file, the key, the value found, and what is expected."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def section(name: str, **values: Any) -> dict[str, Any]:
     return {name: values}
 
 
-def test_defaults_are_a_whole_configuration() -> None:
+def test_an_empty_file_gives_the_defaults() -> None:
     config = check_config({}, "c.toml")
     assert config == Config()
     assert config.resolver.build() == LoopbackResolver("127.0.0.1", 53, 1.5, 0.2)
     assert config.cache.limits() == CacheLimits()
     waits = config.cache.wait_limits(config.resolver)
-    # 24 of Debian's 32 threads, where the installer has not said more.
-    assert (waits.places, waits.places_of_slow_domain, waits.slow_after) == (24, 8, 1.0)
+    # 24 of Debian's 32 threads, unless the installer sets another number.
+    assert (waits.max_waiting, waits.max_waiting_per_slow_domain, waits.slow_after) == (24, 8, 1.0)
 
 
-def test_settings_of_an_older_release_do_not_stop_the_server() -> None:
+def test_obsolete_settings_are_accepted() -> None:
     config = check_config({"cache": {"wait_share": 0.2, "max_waiting": 16}, "hint": {"wait_share": 0.1}}, "c.toml")
-    assert config.cache.wait_limits(config.resolver).places == 16
+    assert config.cache.wait_limits(config.resolver).max_waiting == 16
     assert config.hint.limits() == HintLimits()
 
 
@@ -86,20 +86,20 @@ def test_loopback_needs_no_tls(address: str) -> None:
         ({"cache": []}, "cache: [] found; "),
     ],
 )
-def test_mistakes_are_named(data: dict[str, Any], problem: str) -> None:
+def test_an_error_names_its_key_and_value(data: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_config(data, "/etc/c.toml")
     assert str(caught.value).startswith("/etc/c.toml: ")
     assert problem in str(caught.value)
 
 
-def test_all_mistakes_are_named_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         check_config({"x": 1, "policy": 5, **section("cache", max_names=0)}, "c")
     assert len(str(caught.value).splitlines()) == 3
 
 
-def test_files(tmp_path: Path) -> None:
+def test_an_error_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     with pytest.raises(ConfigError, match=r"c\.toml: cannot be read: No such file"):
         load_config(path)

@@ -1,4 +1,4 @@
-"""Control sockets: the framing, the server, and both ways to ask."""
+"""Control sockets: the framing, the server, and both clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def _echo(request: dict[str, Any]) -> dict[str, Any]:
 @given(st.one_of(st.binary(max_size=200), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
 ).map(lambda value: json.dumps(value).encode())))  # fmt: skip
-def test_whatever_is_sent_the_reply_is_an_object(line: bytes) -> None:
+def test_the_reply_to_any_line_is_an_object(line: bytes) -> None:
     reply = asyncio.run(answer(line, _echo))
     assert reply["ok"] is False
     assert isinstance(reply["error"], str)
@@ -43,7 +43,7 @@ def test_an_internal_error_does_not_leak() -> None:
 
 
 async def _talk(path: Path, octets: bytes) -> bytes:
-    """Send, and read until the other side has enough."""
+    """Send, and read until the server closes the connection."""
     reader, writer = await asyncio.open_unix_connection(path)
     reply = b""
     with contextlib.suppress(ConnectionError):
@@ -63,9 +63,9 @@ async def test_the_socket_serves_its_users_only(tmp_path: Path) -> None:
     try:
         assert path.stat().st_mode & 0o777 == 0o660
         assert json.loads(await _talk(path, b'{"v": 1, "op": "echo"}\n'))["ok"]
-        # A line without an end is not waited for: it is cut off.
+        # The server closes a connection whose line is too long.
         assert await _talk(path, b"x" * 100_000) == b""
-        # Somebody whom the mode lets in, but who is not on the list.
+        # A user whom the file's mode permits, but who is not in the list.
         server._uids = {12345}
         assert await _talk(path, b'{"v": 1, "op": "echo"}\n') == b""
         with pytest.raises(OSError, match="another server answers"):
@@ -126,8 +126,8 @@ def test_a_user_that_does_not_exist_is_named() -> None:
         ControlServer("/nowhere", _echo, ["nobody-of-that-name"])
 
 
-async def test_a_server_that_trickles_cannot_hold_its_client(tmp_path: Path) -> None:
-    gone = asyncio.Event()
+async def test_the_timeout_limits_a_server_that_sends_slowly(tmp_path: Path) -> None:
+    closed = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -137,10 +137,10 @@ async def test_a_server_that_trickles_cannot_hold_its_client(tmp_path: Path) -> 
                 await writer.drain()
                 await asyncio.sleep(0.02)
         writer.close()
-        gone.set()
+        closed.set()
 
     path = tmp_path / "sync.sock"
     async with await asyncio.start_unix_server(serve, path):
         with pytest.raises(ControlError, match="timed out"):
             await asyncio.to_thread(ask, str(path), "status", timeout=0.2)
-        await gone.wait()
+        await closed.wait()

@@ -56,7 +56,7 @@ def vouched(identity: Identity = DEVICE, ttl: int = 3600) -> Secure:
     return Secure((identity.tlsa(3, 1, 1),), ttl)
 
 
-def test_accept_says_who_why_and_what() -> None:
+def test_an_accept_contains_the_name_the_reason_and_the_access() -> None:
     decision = decided(vouched())
     assert decision.accepted
     assert (decision.ruling.verdict, decision.ruling.reason) == (Verdict.ACCEPT, ReasonCode.DANE_MATCH)
@@ -89,7 +89,7 @@ def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: Re
     assert decision.attributes == ()
     assert decision.ruling.evidence.dns == dns
     assert decision.ruling.evidence.matched is None
-    # Where it is only watched, the same thing is let in, says so, and is bounded.
+    # In monitor mode, the same answer gives an accept that is marked and has the shortest session.
     watched = decided(answer, device("a1.watched._device.example.net"))
     assert watched.ruling.reason is code
     assert (watched.ruling.verdict, watched.ruling.monitored) == (Verdict.ACCEPT, True)
@@ -99,8 +99,8 @@ def test_every_other_answer_is_a_reject_with_its_reason(answer: Answer, code: Re
 
 
 @given(st.integers(0, 90_000), st.booleans(), st.integers(0, 40 * 86_400))
-def test_a_device_that_comes_back_gets_what_it_would_get_anew(ttl: int, cached: bool, later: int) -> None:
-    """What is remembered of a ruling saves work, and changes nothing."""
+def test_a_cached_ruling_equals_a_new_one(ttl: int, cached: bool, later: int) -> None:
+    """The cache of rulings must not change a decision."""
     now = NOW + timedelta(seconds=later)
     answer, key = vouched(), b"k" * 32
     known, fresh = (prepare(LEAF, POLICY, RequestFacts(ssid="iot", wants_cui=True)) for _ in range(2))
@@ -113,7 +113,7 @@ def test_a_device_that_comes_back_gets_what_it_would_get_anew(ttl: int, cached: 
     assert (again.ttl, again.cached) == (ttl, cached)
 
 
-def test_whatever_differs_is_ruled_on_anew() -> None:
+def test_a_change_of_any_input_gives_a_new_ruling() -> None:
     prepared = prepare_anew()
     answer = vouched(ttl=3600)
     first = conclude(prepared, answer, [], NOW)
@@ -138,7 +138,7 @@ def test_whatever_differs_is_ruled_on_anew() -> None:
     assert elsewhere.ruling.evidence.dns == "secure, CNAME to keys.example.org"
 
 
-def test_another_key_gives_another_handle() -> None:
+def test_another_cui_key_gives_another_identifier() -> None:
     prepared = prepare(LEAF, POLICY, RequestFacts(ssid="iot", wants_cui=True))
     assert isinstance(prepared, Prepared)
     handles = set()
@@ -149,8 +149,8 @@ def test_another_key_gives_another_handle() -> None:
     assert None in handles
 
 
-def test_a_ruling_by_a_path_is_made_anew_each_time() -> None:
-    """It depends on anchors and on the clock, so nothing of it is remembered."""
+def test_a_ruling_by_a_path_is_not_cached() -> None:
+    """It depends on the anchors and on the clock."""
     prepared = prepare_anew()
     answer = Secure((PLAIN["root"].tlsa(2, 0, 1),), 3600)
     assert rule_by_answer(prepared, answer) is None
@@ -167,17 +167,17 @@ def prepare_anew() -> Prepared:
     return prepared
 
 
-def test_malformed_records_are_evidence() -> None:
+def test_the_evidence_contains_malformed_records() -> None:
     decision = decided(Secure((DEVICE.tlsa(), TlsaRecord(9, 1, 1, b"\1" * 32)), 60, ("TLSA data of 2 octets",)))
     assert decision.accepted
     assert ("(malformed)", "TLSA data of 2 octets") in decision.ruling.evidence.set_aside
     assert any("unknown usage 9" in why for _, why in decision.ruling.evidence.set_aside)
 
 
-def test_cname_and_staleness_are_evidence() -> None:
+def test_the_evidence_contains_the_cname_and_staleness() -> None:
     decision = decided(Secure((DEVICE.tlsa(),), 0, (), "keys.example.org", stale=True))
     assert decision.ruling.evidence.dns == "secure, stale, CNAME to keys.example.org"
-    # What is stale has no time left: the shortest session that policy knows.
+    # A stale answer has no TTL left, so the session is the shortest that policy allows.
     assert ("Session-Timeout", "60") in {(name, value) for name, _, value in decision.attributes}
 
 
@@ -193,7 +193,7 @@ def test_cname_and_staleness_are_evidence() -> None:
         (("s1.camera._device.example.net",), ReasonCode.POLICY_DENIED),
         (("a1.camera._device.example.net", "a2.camera._device.example.net"), ReasonCode.SAN_AMBIGUOUS),
         (("a1.example.org", "a2.example.org"), ReasonCode.SAN_AMBIGUOUS),
-        # A rule that covers both, though only one of them here: still two names that policy speaks about.
+        # Rules cover both names, though only one of them at this network: still ambiguous.
         (("a1.camera._device.example.net", "a1.lab._device.example.net"), ReasonCode.SAN_AMBIGUOUS),
         (("a1.camera._device.example.net", "s1.camera._device.example.net"), ReasonCode.SAN_AMBIGUOUS),
         ((), ReasonCode.SAN_MISSING),
@@ -211,14 +211,14 @@ def test_rejects_that_need_no_dns(names: tuple[str, ...], code: ReasonCode) -> N
     assert (watched.verdict, watched.reason, watched.monitored) == (Verdict.ACCEPT, code, True)
 
 
-def test_the_one_name_that_policy_selects() -> None:
+def test_the_only_name_that_policy_covers_is_the_identity() -> None:
     prepared = prepare(device("a1.example.org", NAME, "A1.Camera._Device.Example.Net."), POLICY, HERE)
     assert isinstance(prepared, Prepared)
     assert prepared.name == NAME
     assert prepared.evidence.names == ("a1.example.org", NAME)
 
 
-def test_an_internal_error_is_never_watched_only() -> None:
+def test_an_internal_error_is_a_reject_even_in_monitor_mode() -> None:
     ruling = refuse(Refused(ReasonCode.INTERNAL_ERROR, "x"), MONITOR)
     assert (ruling.verdict, ruling.monitored) == (Verdict.REJECT, False)
 
@@ -226,14 +226,14 @@ def test_an_internal_error_is_never_watched_only() -> None:
 # --- grants ----------------------------------------------------------------------------------------------------------
 
 
-def test_quarantine() -> None:
+def test_a_quarantined_device_gets_the_quarantine_access() -> None:
     quarantined = build((ca("root"), leaf(names=("q1.camera._device.example.net",))))["leaf"]
     decision = decided(vouched(quarantined), parse_leaf(quarantined.der))
     found = {name: value for name, _, value in decision.attributes}
     assert decision.accepted
     assert decision.ruling.evidence.standing == "quarantined"
     assert (found["Tunnel-Private-Group-Id:0"], found["Session-Timeout"]) == ("666", "60")
-    # Quarantine is for known devices: whoever the DNS does not vouch for stays outside.
+    # Quarantine is for authenticated devices: a device that the DNS does not vouch for is refused.
     assert not decided(vouched(), parse_leaf(quarantined.der)).accepted
 
 
@@ -250,7 +250,7 @@ def test_quarantine() -> None:
         (28800, 3600, 5, 5),
         (28800, 3600, 0.5, 1),
         (28800, 3600, 0, 1),
-        # Expired: only a DANE-EE record lets such a certificate in, and RFC 7671 section 5.1 ignores its dates.
+        # Expired: only a DANE-EE record can match, and RFC 7671 section 5.1 ignores the dates then.
         (28800, 3600, -0.5, 28800),
         (28800, 300, -86400, 3600),
     ],
@@ -268,7 +268,9 @@ def test_session_timeout(grant: int, ttl: int, left: float, expected: int) -> No
     st.integers(30, 86400),
 )
 @settings(deadline=None)
-def test_session_timeout_bounds(grant: int, ttl: int, left: float, factor: int, minimum: int) -> None:
+def test_the_session_timeout_stays_within_its_limits(
+    grant: int, ttl: int, left: float, factor: int, minimum: int
+) -> None:
     policy = Policy((), ttl_factor=factor, minimum_session=minimum)
     terms = session_terms(Grant(session_timeout=grant), policy, LEAF)
     seconds = terms.seconds(ttl, terms.certificate_end - left)
@@ -278,7 +280,7 @@ def test_session_timeout_bounds(grant: int, ttl: int, left: float, factor: int, 
         assert seconds <= left
 
 
-def test_cui_is_stable_opaque_and_asked_for() -> None:
+def test_the_cui_is_stable_opaque_and_sent_on_request_only() -> None:
     handle = chargeable_user_identity(NAME, b"k" * 16)
     assert handle == chargeable_user_identity(NAME, b"k" * 16)
     assert handle not in (chargeable_user_identity(NAME, b"j" * 16), chargeable_user_identity("b.example", b"k" * 16))
@@ -295,7 +297,7 @@ def test_cui_is_stable_opaque_and_asked_for() -> None:
 # --- chains, as far as the decision adds to them ---------------------------------------------------------------------
 
 
-def test_evidence_shows_the_chain_or_why_there_is_none() -> None:
+def test_the_evidence_contains_the_chain_or_why_there_is_none() -> None:
     prepared = prepare(LEAF, POLICY, HERE)
     assert isinstance(prepared, Prepared)
     answer = Secure((PLAIN["root"].tlsa(2, 0, 1),), 60)
@@ -308,8 +310,8 @@ def test_evidence_shows_the_chain_or_why_there_is_none() -> None:
     assert "neither held as an anchor nor published" in unknown.ruling.detail
 
 
-def test_certificates_that_cryptography_does_not_take_are_a_reject_with_a_reason() -> None:
-    """EDIPartyName raises an exception of its own kind there; in the chain it must be a reason, not an accident."""
+def test_a_certificate_that_cryptography_cannot_parse_is_a_reject_with_a_reason() -> None:
+    """cryptography raises a special exception for EDIPartyName. In a chain it must become a chain failure."""
     from tests.unit.dane_radius.test_certificate import with_raw_extension
     from tests.unit.dane_radius.test_der import tlv
 
@@ -323,7 +325,7 @@ def test_certificates_that_cryptography_does_not_take_are_a_reject_with_a_reason
     assert decision.ruling.reason is ReasonCode.CHAIN_INVALID
 
 
-def test_evidence_holds_what_says_something() -> None:
+def test_the_json_evidence_omits_empty_fields() -> None:
     assert Evidence().to_json() == {}
     assert Evidence(names=("a",)).to_json() == {"names": ["a"]}
     ruling = Ruling(Verdict.REJECT, ReasonCode.TLSA_ABSENT, "d", evidence=Evidence(names=("a",)))

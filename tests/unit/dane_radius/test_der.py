@@ -1,4 +1,4 @@
-"""The DER reader: what it reads, and every way to lie about a length."""
+"""The DER parser: valid elements, and every form of invalid length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tlv(tag: int, content: bytes) -> bytes:
 
 
 @given(st.sampled_from([0x02, 0x04, 0x30, 0xA3]), st.binary(max_size=70_000))
-def test_reads_back_what_was_written(tag: int, content: bytes) -> None:
+def test_an_element_is_parsed_as_it_was_encoded(tag: int, content: bytes) -> None:
     data = tlv(tag, content)
     element = der.only(data, tag, "element")
     assert element.value(data) == content
@@ -34,7 +34,7 @@ def test_children_fill_their_parent(parts: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=64))
-def test_any_octets_are_read_or_refused(data: bytes) -> None:
+def test_any_octets_are_parsed_or_refused(data: bytes) -> None:
     try:
         parent = der.only(data, der.SEQUENCE, "anything")
         spans = [(child.start, child.end) for child in der.children(data, parent)]
@@ -65,13 +65,13 @@ def test_any_octets_are_read_or_refused(data: bytes) -> None:
         (b"\x30\x00\x00", "1 octets left over"),
     ],
 )
-def test_refuses(data: bytes, complaint: str) -> None:
+def test_invalid_elements_are_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(der.DerError, match=complaint):
         der.only(data, der.SEQUENCE, "element")
 
 
-def test_a_child_may_not_reach_beyond_its_parent() -> None:
-    # The outer element is 2 octets long; the child claims one octet more than its parent has, though it exists.
+def test_a_child_must_not_extend_beyond_its_parent() -> None:
+    # The child claims one octet more than its 2-octet parent contains. That octet exists in the data.
     data = b"\x30\x02\x04\x01\xaa"
     parent = der.read(data, 0, len(data))
     with pytest.raises(der.DerError, match="do not fit before octet 4"):

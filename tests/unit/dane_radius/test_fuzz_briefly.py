@@ -1,4 +1,4 @@
-"""The fuzzer for two seconds: the corpus, and as many damaged inputs as fit. `script/test fuzz` is the long run."""
+"""The fuzzer for two seconds: the corpus, and as many damaged inputs as time allows. `script/test fuzz` runs longer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.engine import Finding, Target, fuzz
 from tests.fuzz.targets import TARGETS
 
-# cryptography says this of names with, for example, a country of three letters; it is no refusal.
+# cryptography warns about names with, for example, a country of three letters, but accepts them.
 pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length must be:UserWarning")
 
 
@@ -18,7 +18,7 @@ def test_only_declared_exceptions(name: str) -> None:
     assert counts.get("accepted", 0) > 0
 
 
-def test_every_kept_input_is_run() -> None:
+def test_every_input_of_the_corpus_is_run() -> None:
     for target in TARGETS.values():
         corpus = target.corpus()
         assert corpus

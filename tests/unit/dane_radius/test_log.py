@@ -1,4 +1,4 @@
-"""The log: one line a decision, whatever stands in it, into a file that may be moved away at any time."""
+"""The log: one line per decision, whatever its values contain, and log rotation at any time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from policy import RequestFacts
 
 ACCEPT = Decision(Ruling(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "d", "a.example.net", "r"), ttl=0)
 REJECT = Decision(Ruling(Verdict.REJECT, ReasonCode.DNS_BOGUS, "d", "a.example.net", "r"))
-WATCHED = Decision(Ruling(Verdict.ACCEPT, ReasonCode.TLSA_ABSENT, "d", "a.example.net", "r", monitored=True))
+MONITORED = Decision(Ruling(Verdict.ACCEPT, ReasonCode.TLSA_ABSENT, "d", "a.example.net", "r", monitored=True))
 
 
 def written(path: Path) -> list[dict[str, object]]:
@@ -36,9 +36,9 @@ def written(path: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(
     ("decision", "level", "verdict"),
-    [(ACCEPT, "info", "accept"), (REJECT, "warning", "reject"), (WATCHED, "warning", "accept")],
+    [(ACCEPT, "info", "accept"), (REJECT, "warning", "reject"), (MONITORED, "warning", "accept")],
 )
-def test_one_line_a_decision(tmp_path: Path, decision: Decision, level: str, verdict: str) -> None:
+def test_each_decision_is_one_line(tmp_path: Path, decision: Decision, level: str, verdict: str) -> None:
     logger, _ = open_log(LogConfig(destination=str(tmp_path / "log")))
     log_decision(logger, decision, at=1.5, seconds=0.0123, request={"ssid": "iot", "nas": None})
     [line] = written(tmp_path / "log")
@@ -63,7 +63,7 @@ EVIDENCE = [
 
 
 @given(
-    st.sampled_from([ACCEPT, REJECT, WATCHED]),
+    st.sampled_from([ACCEPT, REJECT, MONITORED]),
     st.sampled_from(EVIDENCE),
     st.sampled_from([{}, {"ttl": 0}, {"cached": True}, {"ttl": 3, "cached": True}, {"ttl": 9, "resumed": True}]),
     st.text(max_size=40),
@@ -71,7 +71,7 @@ EVIDENCE = [
     st.floats(0, 4e9),
     st.floats(0, 100),
 )
-def test_the_short_way_writes_the_same_line(
+def test_decision_line_and_log_decision_write_the_same_line(
     tmp_path_factory: pytest.TempPathFactory,
     decision: Decision,
     evidence: Evidence,
@@ -89,7 +89,7 @@ def test_the_short_way_writes_the_same_line(
     assert path.read_text() == line + "\n"
 
 
-def test_many_lines_at_once(tmp_path: Path) -> None:
+def test_several_lines_are_written_together(tmp_path: Path) -> None:
     file = LogFile(str(tmp_path / "log"))
     file.write_line("first")
     file.write_lines([f"{number} {'é' * number}" for number in range(300)])
@@ -99,14 +99,14 @@ def test_many_lines_at_once(tmp_path: Path) -> None:
     assert lines == ["first", *(f"{number} {'é' * number}" for number in range(300)), "last"]
 
 
-def test_a_full_disk_loses_lines_counts_them_and_leaves_no_part_of_one(tmp_path: Path) -> None:
+def test_a_full_disk_loses_whole_lines_and_counts_them(tmp_path: Path) -> None:
     assert LogFile("/dev/full").write_lines(["one", "two"]) == 2
     assert LogFile("/dev/full").write_line("one") == 1
     path = tmp_path / "log"
     file = LogFile(str(path))
     assert file.write_line("before") == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A disk on which there is room for two lines and a half. Python ignores the signal that comes with it.
+    # The limit allows two and a half lines. Python ignores the signal that the kernel sends.
     resource.setrlimit(resource.RLIMIT_FSIZE, (7 + 25, limits[1]))
     try:
         assert file.write_lines(["x" * 9] * 5) == 3
@@ -127,7 +127,7 @@ def test_lost_lines_are_counted() -> None:
     assert samples["dane_radius_decisions_unlogged_total"] == 3
 
 
-def test_a_line_is_bounded_whatever_strangers_say() -> None:
+def test_the_length_of_a_line_is_limited() -> None:
     hostile = "\x01" * 5000
     evidence = Evidence(names=tuple(f"{hostile}{n}" for n in range(50)), records=("r" * 300,) * 400)
     refused = Ruling(Verdict.REJECT, ReasonCode.TLSA_MISMATCH, hostile, "a.example", "rule", evidence=evidence)
@@ -138,7 +138,7 @@ def test_a_line_is_bounded_whatever_strangers_say() -> None:
     assert found["cut"] is True
     assert (found["verdict"], found["reason"], found["name"]) == ("reject", "tlsa_mismatch", "a.example")
     assert found["timestamp"].startswith("1970-01-01T00:00:00")
-    # What fits is whole, and does not say that it was cut.
+    # A line within the limit is complete, and not marked as cut.
     short = decision_line(
         Decision(replace(refused, detail="d", evidence=Evidence())), at=0.0, seconds=0.001, request={}
     )
@@ -146,7 +146,7 @@ def test_a_line_is_bounded_whatever_strangers_say() -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_whatever_strangers_say_stays_on_its_line(
+def test_any_value_stays_within_its_line(
     tmp_path_factory: pytest.TempPathFactory, outer_identity: str, detail: str
 ) -> None:
     for form in ("json", "text"):
@@ -156,7 +156,7 @@ def test_whatever_strangers_say_stays_on_its_line(
         log_decision(logger, decision, at=0, seconds=0, request={"outer_identity": outer_identity})
         text = path.read_text()
         assert text.count("\n") == 1
-        # Nothing that would move a terminal's cursor, or hide a line from whoever reads it.
+        # No character that controls a terminal.
         assert text.rstrip("\n").isprintable()
         if form == "json":
             assert json.loads(text)["detail"] == detail
@@ -177,7 +177,7 @@ def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
     assert len(written(tmp_path / "log")) == 800
 
 
-def test_follows_its_name_when_moved(tmp_path: Path) -> None:
+def test_the_log_is_reopened_after_rotation(tmp_path: Path) -> None:
     path = tmp_path / "log"
     file = LogFile(str(path))
     file.write_line("one")
@@ -194,7 +194,7 @@ def test_follows_its_name_when_moved(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o007 == 0
 
 
-def test_a_folder_that_is_gone_loses_lines_and_nothing_else(tmp_path: Path) -> None:
+def test_a_removed_folder_loses_lines_without_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     file = LogFile(str(folder / "log"))
@@ -209,7 +209,7 @@ def test_a_folder_that_is_gone_loses_lines_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_standard_error_may_be_a_socket() -> None:
-    """As it is under systemd, where opening /dev/stderr fails."""
+    """As under systemd, where opening /dev/stderr fails."""
     program = (
         "from dane_radius.server.config import LogConfig\nfrom dane_radius.local.log import open_log\n"
         "log, file = open_log(LogConfig(destination='stderr'))\nlog.info('heard')\nassert file is None\n"
@@ -221,7 +221,7 @@ def test_standard_error_may_be_a_socket() -> None:
         assert json.loads(ours.recv(4096))["event"] == "heard"
 
 
-def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_raises_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         open_log(LogConfig(destination=str(tmp_path / "nowhere" / "log")))
     logger, file = open_log(LogConfig(destination="none"))

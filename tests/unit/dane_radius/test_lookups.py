@@ -1,4 +1,4 @@
-"""The lookup engine: single flight, flushes, bounds, refreshes, and what it does when things go wrong."""
+"""The lookup engine: single flight, flushes, limits, background lookups, and failures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dane_radius.core.answers import Answer, Bogus, Secure, SecureAbsent, Unavailable
+from dane_radius.dns import background
 from dane_radius.dns import lookups as engine
+from dane_radius.dns.background import Cause
 from dane_radius.dns.cache import CacheLimits
 from dane_radius.dns.domains import WaitLimits
-from dane_radius.dns.lookups import Cause, Lookup, Lookups
+from dane_radius.dns.lookups import Lookup, Lookups
 from tests.unit.dane_radius.script import WAIT, Clock, Script, until
 from tests.unit.dane_radius.test_cache import DOWN, GONE, GOOD, NAME
 
@@ -40,7 +42,7 @@ def make() -> Iterator[Make]:
 
 
 def look_up(lookups: Lookups, name: str = NAME, cause: Cause = Cause.DECISION) -> Answer:
-    """The answer, however long it takes."""
+    """The answer of a lookup that is started and awaited."""
     found = lookups.start_lookup(name, cause)
     if isinstance(found, Lookup):
         until(lambda: found.answer is not None)
@@ -63,19 +65,19 @@ def test_an_answer_is_looked_up_once_and_then_cached(make: Make) -> None:
     assert script.asked == [NAME, NAME]
 
 
-def test_a_hundred_who_ask_share_one_lookup(make: Make) -> None:
+def test_a_hundred_requests_for_a_name_share_one_lookup(make: Make) -> None:
     lookups, script, _ = make()
     script.gate.clear()
-    woken = threading.Semaphore(0)
+    notified = threading.Semaphore(0)
     found = [lookups.start_lookup(NAME, Cause.DECISION) for _ in range(100)]
     first = found[0]
     assert isinstance(first, Lookup)
     assert all(one is first for one in found)
     with lookups.lock:
-        first.to_wake.extend([woken.release] * 100)
+        first.on_answer.extend([notified.release] * 100)
     script.gate.set()
     for _ in range(100):
-        assert woken.acquire(timeout=WAIT)
+        assert notified.acquire(timeout=WAIT)
     assert first.answer == GOOD
     assert script.asked == [NAME]
     assert (lookups.counts.shared, lookups.under_way) == (99, 0)
@@ -93,27 +95,27 @@ def test_a_thousand_lookups_are_under_way_at_once(make: Make) -> None:
     assert lookups.counts.started[Cause.CERTIFICATE] == 1000
 
 
-def test_more_lookups_than_may_be_are_refused_as_overload(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookups_beyond_a_limit_are_refused_as_overload(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "MAX_LOOKUPS", 4)
-    monkeypatch.setattr(engine, "MAX_UNPROVEN_LOOKUPS", 2)
+    monkeypatch.setattr(engine, "MAX_IDENTITY_LOOKUPS", 2)
     lookups, script, _ = make()
     script.gate.clear()
     identities = [lookups.start_lookup(f"i{number}.example.net", Cause.IDENTITY) for number in range(3)]
     assert [isinstance(found, Lookup) for found in identities] == [True, True, False]
     assert isinstance(identities[2], Unavailable)
     assert identities[2].overloaded
-    # A certificate proves more than an identity.
-    proven = [lookups.start_lookup(f"c{number}.example.net", Cause.DECISION) for number in range(3)]
-    assert [isinstance(found, Lookup) for found in proven] == [True, True, False]
+    # A lookup for a certificate is not subject to the limit for identities.
+    for_certificates = [lookups.start_lookup(f"c{number}.example.net", Cause.DECISION) for number in range(3)]
+    assert [isinstance(found, Lookup) for found in for_certificates] == [True, True, False]
     assert lookups.counts.overloaded == 2
     script.gate.set()
     until(lambda: lookups.under_way == 0)
-    # An overload is not remembered.
+    # The refusal is not cached.
     assert look_up(lookups, "i2.example.net", Cause.IDENTITY) == GOOD
 
 
 def test_a_domain_that_does_not_answer_has_few_lookups_under_way(make: Make) -> None:
-    lookups, script, clock = make(waits=WaitLimits(slow_after=1.0, lookups_of_slow_domain=3))
+    lookups, script, clock = make(waits=WaitLimits(slow_after=1.0, max_lookups_per_slow_domain=3))
     script.gate.clear()
     for number in range(10):
         assert isinstance(lookups.start_lookup(f"d{number}._device.dead.example", Cause.DECISION), Lookup)
@@ -130,7 +132,7 @@ def test_a_domain_that_does_not_answer_has_few_lookups_under_way(make: Make) -> 
     assert lookups.slow_domains() == []
 
 
-def test_a_client_that_raises_is_unavailable_and_the_engine_goes_on(make: Make) -> None:
+def test_a_client_that_raises_gives_unavailable_and_the_engine_continues(make: Make) -> None:
     lookups, script, clock = make()
     script.broken = True
     for cause in (Cause.DECISION, Cause.REFRESH):
@@ -143,7 +145,7 @@ def test_a_client_that_raises_is_unavailable_and_the_engine_goes_on(make: Make) 
     assert look_up(lookups) == GOOD
 
 
-def test_before_the_start_and_after_the_end_nothing_is_asked() -> None:
+def test_there_are_no_lookups_before_the_start_and_after_the_end() -> None:
     script = Script()
     lookups = Lookups(script)
     never = lookups.start_lookup(NAME, Cause.DECISION)
@@ -152,11 +154,11 @@ def test_before_the_start_and_after_the_end_nothing_is_asked() -> None:
     script.gate.clear()
     under_way = lookups.start_lookup(NAME, Cause.DECISION)
     assert isinstance(under_way, Lookup)
-    woken = threading.Event()
+    notified = threading.Event()
     with lookups.lock:
-        under_way.to_wake.append(woken.set)
+        under_way.on_answer.append(notified.set)
     lookups.stop()
-    assert woken.is_set(), "whoever waits is woken when the server ends"
+    assert notified.is_set(), "a request that waits is notified when the engine stops"
     assert isinstance(under_way.answer, Unavailable)
     assert isinstance(lookups.start_lookup("b.example.net", Cause.DECISION), Unavailable)
     lookups.stop()
@@ -166,10 +168,10 @@ def test_before_the_start_and_after_the_end_nothing_is_asked() -> None:
 
 
 @pytest.mark.parametrize("how", [(NAME, False), ("example.net", True), (None, False)])
-def test_what_was_asked_before_a_flush_is_given_to_nobody(make: Make, how: tuple[str | None, bool]) -> None:
-    """The record is deleted and the name flushed while a lookup is on its way back with the old record.
+def test_an_answer_from_before_a_flush_is_not_used(make: Make, how: tuple[str | None, bool]) -> None:
+    """The record is deleted and the name is flushed while a lookup is under way whose answer has the old record.
 
-    Not even a device that was waiting before the flush gets in by the old record.
+    A device that was waiting before the flush is not admitted by the old record either.
     """
     lookups, script, _ = make()
     script.gate.clear()
@@ -187,7 +189,7 @@ def test_what_was_asked_before_a_flush_is_given_to_nobody(make: Make, how: tuple
     assert script.asked == [NAME, NAME]
 
 
-def test_a_flush_of_another_name_leaves_a_lookup_alone(make: Make) -> None:
+def test_a_flush_of_another_name_does_not_affect_a_lookup(make: Make) -> None:
     lookups, script, _ = make()
     script.gate.clear()
     lookups.start_lookup(NAME, Cause.CERTIFICATE)
@@ -199,7 +201,7 @@ def test_a_flush_of_another_name_leaves_a_lookup_alone(make: Make) -> None:
     assert script.asked == [NAME]
 
 
-def test_flushes_without_end_end_a_lookup(make: Make) -> None:
+def test_endless_flushes_end_a_lookup(make: Make) -> None:
     lookups, script, _ = make()
 
     def flushing(name: str) -> Answer:
@@ -213,7 +215,7 @@ def test_flushes_without_end_end_a_lookup(make: Make) -> None:
     assert len(script.asked) < 20
 
 
-def test_flush_during_a_refresh(make: Make) -> None:
+def test_a_flush_during_a_refresh_removes_the_answer(make: Make) -> None:
     lookups, script, clock = make()
     look_up(lookups)
     assert script.entered.acquire(timeout=WAIT)
@@ -244,7 +246,7 @@ def test_a_name_in_use_is_refreshed_before_it_expires(make: Make) -> None:
 
 
 @pytest.mark.parametrize("answer", [GONE, Bogus(6, "")])
-def test_a_refresh_that_finds_nothing_good_ends_the_answer(make: Make, answer: Answer) -> None:
+def test_a_refresh_with_a_denial_or_bogus_answer_replaces_the_answer(make: Make, answer: Answer) -> None:
     lookups, script, clock = make()
     look_up(lookups)
     script.answer = answer
@@ -253,7 +255,7 @@ def test_a_refresh_that_finds_nothing_good_ends_the_answer(make: Make, answer: A
     until(lambda: lookups.find(NAME) == answer)
 
 
-def test_a_refresh_that_fails_leaves_the_answer_its_ttl(make: Make) -> None:
+def test_a_failed_refresh_keeps_the_answer_until_its_ttl_ends(make: Make) -> None:
     lookups, script, clock = make()
     look_up(lookups)
     script.answer = DOWN
@@ -261,15 +263,15 @@ def test_a_refresh_that_fails_leaves_the_answer_its_ttl(make: Make) -> None:
     lookups.find(NAME)
     until(lambda: len(script.asked) == 2 and lookups.under_way == 0)
     assert lookups.find(NAME) == GOOD._replace(ttl=10)
-    # Asked ahead of time once, not at every use.
+    # One refresh was requested, not one for each use.
     assert lookups.counts.started[Cause.REFRESH] == 1
     clock.now += 10
     assert lookups.find(NAME) is None
 
 
-def test_refreshes_are_bounded_and_take_turns_between_domains(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_REFRESHES_AT_ONCE", 2)
-    monkeypatch.setattr(engine, "_MAX_REFRESHES_QUEUED", 8)
+def test_background_lookups_are_limited_and_domains_take_turns(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_MAX_BACKGROUND_LOOKUPS", 2)
+    monkeypatch.setattr(background, "_MAX_QUEUED", 8)
     lookups, script, clock = make()
     many = [f"d{number}._device.many.example" for number in range(12)]
     for name in (*many, NAME):
@@ -283,11 +285,11 @@ def test_refreshes_are_bounded_and_take_turns_between_domains(make: Make, monkey
     assert lookups.counts.started[Cause.REFRESH] == 2
     for name in many[8:]:
         lookups.find(name)
-    # Two under way and eight in the queue: the last ones expire, and the next device asks.
+    # Two are under way and eight are queued. The other entries expire, and the next device waits for a lookup.
     assert lookups.counts.refreshes_dropped == 3
     script.gate.set()
     until(lambda: len(script.asked) == 10 and lookups.under_way == 0)
-    assert script.asked.index(NAME) <= 3, "one domain's crowd does not keep another's name waiting"
+    assert script.asked.index(NAME) <= 3, "many names of one domain do not delay the name of another one"
 
 
 def test_a_name_of_a_live_session_is_looked_up_before_the_session_ends(
@@ -296,55 +298,68 @@ def test_a_name_of_a_live_session_is_looked_up_before_the_session_ends(
     monkeypatch.setattr(engine, "_HOUSEKEEPING_SECONDS", 0.01)
     lookups, script, clock = make()
     look_up(lookups)
-    lookups.expect(NAME, 600.0)
-    lookups.expect(NAME, 900.0)
-    lookups.expect("b2._device.example.net", 950.0)
+    lookups.note_session_end(NAME, 600.0)
+    lookups.note_session_end(NAME, 900.0)
+    lookups.note_session_end("b2._device.example.net", 950.0)
     clock.now += 610
     clock.now += 295
     until(lambda: len(script.asked) == 2)
-    assert script.asked == [NAME, NAME], "at the end of the later session, and once"
+    assert script.asked == [NAME, NAME], "one lookup, before the later session ends"
     clock.now += 10
-    # Its answer lasts beyond that time.
+    # This answer is valid beyond the end of the session.
     look_up(lookups, "b2._device.example.net")
     clock.now += 40
-    until(lambda: not lookups._expected)
+    until(lambda: not lookups._session_ends)
     assert script.asked.count("b2._device.example.net") == 1
     assert lookups.counts.started[Cause.SESSION_END] == 1
 
 
-def test_expectations_are_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_MAX_EXPECTED", 10)
+def test_an_exception_does_not_end_the_housekeeping(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_HOUSEKEEPING_SECONDS", 0.01)
+    lookups, _, _ = make()
+    sweeps: list[float] = []
+
+    def failing(now: float) -> int:
+        sweeps.append(now)
+        raise RuntimeError("sweep")
+
+    monkeypatch.setattr(lookups.cache, "sweep", failing)
+    until(lambda: len(sweeps) > 2)
+
+
+def test_the_number_of_session_ends_is_limited(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_MAX_SESSION_ENDS", 10)
     lookups, _, _ = make()
     for number in range(100):
-        lookups.expect(f"d{number}.example", 600.0)
-    assert len(lookups._expected) == len(lookups._expected_at) == 10
+        lookups.note_session_end(f"d{number}.example", 600.0)
+    assert len(lookups._session_ends) == 10
 
 
 # --- stale answers, failures, and other work -------------------------------------------------------------------------
 
 
-def test_without_an_answer_a_stale_one_or_the_reason(make: Make) -> None:
+def test_without_an_answer_a_stale_one_or_the_reason_is_used(make: Make) -> None:
     lookups, _, clock = make(stale_grace=50)
     look_up(lookups)
     clock.now += 120
-    stale = lookups.instead(NAME, "too slow")
+    stale = lookups.without_answer(NAME, "too slow")
     assert isinstance(stale, Secure)
     assert stale.stale
     assert lookups.counts.stale == 1
-    assert lookups.instead("b.example", "too slow") == Unavailable("too slow")
-    assert lookups.instead("b.example", "too many", overloaded=True) == Unavailable("too many", overloaded=True)
+    assert lookups.without_answer("b.example", "too slow") == Unavailable("too slow")
+    assert lookups.without_answer("b.example", "too many", overloaded=True) == Unavailable("too many", overloaded=True)
 
 
-def test_denials_and_failures_are_answers_like_others(make: Make) -> None:
+def test_denials_and_failures_are_cached_like_other_answers(make: Make) -> None:
     lookups, script, clock = make(GONE)
     assert isinstance(look_up(lookups), SecureAbsent)
     clock.now += 31
     script.answer = DOWN
     assert look_up(lookups) == DOWN
-    assert lookups.find(NAME) == DOWN, "for failure_ttl"
+    assert lookups.find(NAME) == DOWN, "cached for failure_ttl"
 
 
-def test_other_work_runs_in_the_engines_loop(make: Make) -> None:
+def test_coroutines_run_in_the_engines_loop(make: Make) -> None:
     lookups, _, _ = make()
     ran = threading.Event()
 

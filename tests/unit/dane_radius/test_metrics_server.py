@@ -1,4 +1,4 @@
-"""The metrics listener under scrapers that behave, and under everybody else."""
+"""The metrics listener, with ordinary and with hostile clients."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_everything_else_is_refused(server: MetricsServer, method: str, path: st
     assert scrape(server, path, method)[0] == status
 
 
-def test_a_thousand_idle_connections_take_eight_places_and_end(
+def test_a_thousand_idle_connections_are_limited_to_eight_and_closed(
     server: MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
     threads = threading.active_count()
     idle = [connect(server) for _ in range(300)]
     until(lambda: len(server._open) == MAX_CONNECTIONS)
-    # One descriptor of ours for each connection here, and one of the server's for those that it keeps.
+    # One descriptor for each client, and one of the server for each connection that it keeps.
     until(lambda: len(os.listdir("/proc/self/fd")) <= before + 300 + MAX_CONNECTIONS)
     assert threading.active_count() <= threads + MAX_CONNECTIONS + 1
     monkeypatch.setattr(metrics_server, "_MAX_CONNECTION_SECONDS", 0.0)
@@ -72,7 +72,7 @@ def test_a_thousand_idle_connections_take_eight_places_and_end(
     assert scrape(server)[0] == 200
 
 
-def test_one_that_trickles_is_ended_all_the_same(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_sends_slowly_is_closed(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with connect(server) as slow:
         slow.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
         until(lambda: len(server._open) == 1)
@@ -87,10 +87,10 @@ def test_one_that_trickles_is_ended_all_the_same(server: MetricsServer, monkeypa
 @pytest.mark.parametrize(
     "octets", [b"", b"\r\n\r\n", b"\0" * 100, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"x" * 200_000]
 )
-def test_garbage_ends_its_own_connection_alone(
+def test_an_invalid_request_affects_only_its_own_connection(
     server: MetricsServer, octets: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The server may have enough of it before it is all sent.
+    # The server may close the connection before everything is sent.
     with connect(server) as hostile, contextlib.suppress(OSError):
         hostile.sendall(octets)
         hostile.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Names as identities: what may be looked up, and who answers for it."""
+"""Names as identities: which are valid, and which identity domain each belongs to."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_normalize_is_idempotent_and_agrees_with_dnspython(text: str, dot: bool)
 
 
 @given(st.binary(max_size=300))
-def test_any_octets_are_a_name_or_refused(raw: bytes) -> None:
+def test_any_octets_are_a_valid_name_or_refused(raw: bytes) -> None:
     try:
         name = normalize(raw)
     except Refused as error:
@@ -49,12 +49,12 @@ def test_any_octets_are_a_name_or_refused(raw: bytes) -> None:
 
 
 @given(st.text(alphabet="aA0-_.*:\\ xn", max_size=40))
-def test_text_near_a_name_is_a_name_or_refused(text: str) -> None:
+def test_text_similar_to_a_name_is_a_valid_name_or_refused(text: str) -> None:
     try:
         name = normalize(text.encode())
     except Refused:
         return
-    # What we take, dnspython takes, and without any escape: one label here is one label there.
+    # dnspython accepts each valid name, too, without escapes, and with the same number of labels.
     assert [label.decode() for label in dns.name.from_text(name).labels[:-1]] == name.split(".")
 
 
@@ -84,7 +84,7 @@ LONGEST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
         (b"a" * 63 + b".example", "a" * 63 + ".example"),
     ],
 )
-def test_takes(raw: bytes, name: str) -> None:
+def test_valid_names_are_normalized(raw: bytes, name: str) -> None:
     assert normalize(raw) == name
 
 
@@ -131,11 +131,11 @@ def test_takes(raw: bytes, name: str) -> None:
         (b"xn--a.example", ReasonCode.NAME_MALFORMED),
         (b"xn--abc-.example", ReasonCode.NAME_MALFORMED),
         (b"xn--99999999.example", ReasonCode.NAME_MALFORMED),
-        # A lone surrogate, and a control character behind the Punycode.
+        # Punycode for a lone surrogate, and for a control character.
         (b"xn--ib9b.example", ReasonCode.NAME_MALFORMED),
     ],
 )
-def test_refuses(raw: bytes, code: ReasonCode) -> None:
+def test_invalid_names_are_refused(raw: bytes, code: ReasonCode) -> None:
     with pytest.raises(Refused) as caught:
         normalize(raw)
     assert caught.value.code is code
@@ -154,7 +154,7 @@ def test_refuses(raw: bytes, code: ReasonCode) -> None:
         ("a1.iot.example.net", "iot.example.net", None),
         ("_device.example.net", "example.net", None),
         ("a1._device.net", "_device.net", "device.net"),
-        # A domain is never a whole top-level domain: an anchor for it would vouch for strangers.
+        # An identity domain is never a top-level domain: an anchor for it would vouch for other organizations.
         ("example.net", "example.net", None),
         ("_mqtt.net", "_mqtt.net", None),
     ],
@@ -170,7 +170,7 @@ def test_a_name_is_within_its_identity_domain(text: str) -> None:
     domain = identity_domain(name)
     assert is_within(name, domain)
     assert domain.count(".") >= 1
-    # The domain's other names share it, so that limits and anchors apply to them together.
+    # A sibling has the same identity domain, so limits and anchors apply to both.
     if domain.startswith("_") and domain != name:
         assert identity_domain("zz." + domain) == domain
 
@@ -185,12 +185,12 @@ def test_a_name_is_within_its_identity_domain(text: str) -> None:
         ("a.example.net.evil", "example.net", False),
     ],
 )
-def test_is_within_goes_by_whole_labels(name: str, domain: str, inside: bool) -> None:
+def test_is_within_compares_whole_labels(name: str, domain: str, inside: bool) -> None:
     assert is_within(name, domain) is inside
 
 
 @pytest.mark.parametrize("text", ["a..b", ""])
-def test_the_oracle_refuses_too(text: str) -> None:
+def test_dnspython_refuses_malformed_names_too(text: str) -> None:
     if text:
         with pytest.raises(dns.exception.DNSException):
             dns.name.from_text(text)

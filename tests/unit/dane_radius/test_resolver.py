@@ -1,4 +1,4 @@
-"""The shell around the codec, against a server that misbehaves as no real one would; real ones: tests/integration."""
+"""The resolver's clients against a misbehaving server. tests/integration has real servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAIT = 10.0
 
 @contextmanager
 def server(respond: Callable[[bytes], list[bytes]], stream: bytes | None = None) -> Iterator[tuple[int, list[bytes]]]:
-    """Answers each datagram with what `respond` makes of the query's ID octets, and each connection with `stream`."""
+    """Answers a datagram with what `respond` returns for the query's id octets, and a connection with `stream`."""
     port, queries = free_port(), []
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", port))
@@ -70,7 +70,7 @@ ANSWER = message([tlsa()])
 CONTRADICTION = message([cname(NAME, "b.example"), cname(NAME, "c.example")])
 
 
-def test_the_good_answer_among_garbage() -> None:
+def test_the_right_answer_among_invalid_datagrams_is_used() -> None:
     def respond(query_id: bytes) -> list[bytes]:
         wrong = bytes([query_id[0] ^ 1, query_id[1]])
         other = message([tlsa("x.example")], questions=[("x.example", 52, 1)])
@@ -89,7 +89,7 @@ def test_an_answer_that_contradicts_itself_is_final() -> None:
         assert len(queries) == 1
 
 
-def test_a_lost_datagram_is_asked_for_again() -> None:
+def test_a_query_without_an_answer_is_retransmitted() -> None:
     seen: list[bytes] = []
 
     def respond(query_id: bytes) -> list[bytes]:
@@ -99,20 +99,20 @@ def test_a_lost_datagram_is_asked_for_again() -> None:
     with server(respond) as (port, queries):
         assert LoopbackResolver(port=port, timeout=WAIT, retransmit=0.05).lookup(NAME) == GOOD
         assert len(queries) == 3
-        # The same question with the same ID: a late answer to the first is as good.
+        # Retransmissions have the same id, so a late answer to the first one counts, too.
         assert len(set(seen)) == 1
 
 
 @pytest.mark.parametrize("answers", [[], [b""], [b"\0" * 12], [ANSWER]])
-def test_without_a_good_answer_it_is_unavailable_in_time(answers: list[bytes]) -> None:
-    # ANSWER as it stands carries a fixed ID: one guess in 65536.
+def test_without_a_valid_answer_the_lookup_ends_as_unavailable(answers: list[bytes]) -> None:
+    # ANSWER has a fixed id, which matches with a probability of 1 in 65,536.
     with server(lambda _: answers) as (port, _):
         answer = LoopbackResolver(port=port, timeout=0.3, retransmit=0.1).lookup(NAME)
         assert isinstance(answer, Unavailable)
         assert not answer.overloaded
 
 
-def test_truncation_leads_to_tcp_and_no_further() -> None:
+def test_a_truncated_answer_is_asked_for_once_over_tcp() -> None:
     short = message(flags=QR | AD | TC)
     with server(lambda query_id: [query_id + short[2:]], ANSWER) as (port, queries):
         assert LoopbackResolver(port=port, timeout=WAIT).lookup(NAME) == GOOD
@@ -122,21 +122,41 @@ def test_truncation_leads_to_tcp_and_no_further() -> None:
             assert isinstance(LoopbackResolver(port=port, timeout=2.0).lookup(NAME), Unavailable)
 
 
-def test_nobody_listens() -> None:
+def test_a_question_that_cannot_be_sent_is_unavailable_with_the_reason() -> None:
+    with server(lambda query_id: [query_id + ANSWER[2:]]) as (port, queries):
+
+        async def ask() -> Answer:
+            client = LoopbackResolver(port=port, timeout=0.3, retransmit=0.1).open()
+            assert isinstance(client, UdpClient)
+            client.start()
+            for channel in client._sockets:
+                channel.udp.shutdown(socket.SHUT_WR)
+            try:
+                return await client.lookup(NAME)
+            finally:
+                await client.close()
+
+        answer = asyncio.run(ask())
+        assert queries == []
+    assert isinstance(answer, Unavailable)
+    assert "could not be asked: Broken pipe" in answer.detail
+
+
+def test_a_resolver_that_does_not_listen_is_unavailable() -> None:
     answer = LoopbackResolver(port=free_port(), timeout=0.3, retransmit=0.05).lookup(NAME)
     assert isinstance(answer, Unavailable)
     assert "not listening" in answer.detail
 
 
-def test_a_resolver_that_comes_back_in_time_is_asked_again() -> None:
-    """A restart takes less than the deadline: the devices that wait then get in."""
+def test_a_resolver_that_restarts_in_time_is_asked_again() -> None:
+    """A restart takes less time than the timeout, so the devices that wait are admitted."""
     port = free_port()
     late: list[Answer] = []
     asking = threading.Thread(
         target=lambda: late.append(LoopbackResolver(port=port, timeout=WAIT, retransmit=0.05).lookup(NAME))
     )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as down:
-        # Bound while the first copies arrive, so that the port stays ours; closed, it refuses.
+        # While this socket is bound, no other process gets the port. Once it is closed, the kernel refuses datagrams.
         down.bind(("127.0.0.1", port))
         asking.start()
         down.recvfrom(4096)
@@ -149,7 +169,7 @@ def test_a_resolver_that_comes_back_in_time_is_asked_again() -> None:
     assert late == [GOOD]
 
 
-def test_a_crowd_shares_few_sockets_and_each_gets_its_own_answer() -> None:
+def test_many_lookups_share_four_sockets_and_each_gets_its_own_answer() -> None:
     names = [f"d{number}.example.net" for number in range(500)]
     ports: set[tuple[str, int]] = set()
     served = threading.Event()
@@ -165,7 +185,7 @@ def test_a_crowd_shares_few_sockets_and_each_gets_its_own_answer() -> None:
                     continue
                 ports.add(peer)
                 name, _ = decode_name(query, 12)
-                # Data that tells whose answer it is.
+                # The data identifies the name.
                 record = tlsa(name, data=bytes((3, 1, 1)) + name.encode().ljust(32))
                 udp.sendto(query[:2] + message([record], questions=[(name, 52, 1)])[2:], peer)
 
@@ -190,25 +210,23 @@ async def ask_all(resolver: LoopbackResolver | TlsResolver, names: list[str]) ->
         await client.close()
 
 
-def test_sockets_are_replaced_so_that_ports_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_are_replaced_so_that_their_ports_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dane_radius.dns.udp._QUESTIONS_PER_SOCKET", 5)
     monkeypatch.setattr("dane_radius.dns.udp._TICK_SECONDS", 0.001)
-    ports: list[int] = []
+    ports: set[int] = set()
     with server(lambda query_id: [query_id + ANSWER[2:]]) as (port, _):
 
         async def ask_often() -> None:
             client = LoopbackResolver(port=port, timeout=WAIT).open()
             assert isinstance(client, UdpClient)
-            for _ in range(100):
-                assert await client.lookup(NAME) == GOOD
-                await asyncio.sleep(0.002)
-                ports.extend(channel.udp.getsockname()[1] for channel in client._sockets)
+            async with asyncio.timeout(WAIT):
+                while len(ports) <= 12 or client._retired:
+                    assert await client.lookup(NAME) == GOOD
+                    ports.update(channel.udp.getsockname()[1] for channel in client._sockets)
             assert len(client._sockets) == 4
-            assert client._retired == []
             await client.close()
 
         asyncio.run(ask_often())
-    assert len(set(ports)) > 12
 
 
 def test_closing_ends_what_is_under_way() -> None:
@@ -225,13 +243,13 @@ def test_closing_ends_what_is_under_way() -> None:
     assert all(isinstance(answer, Unavailable) for answer in answers)
 
 
-def test_a_name_without_wire_form_is_no_query() -> None:
+def test_a_name_without_a_wire_form_is_not_sent() -> None:
     with server(lambda query_id: [query_id + ANSWER[2:]]) as (port, queries):
         assert isinstance(LoopbackResolver(port=port).lookup("a..b"), Unavailable)
         assert queries == []
 
 
-def test_a_server_that_speaks_no_tls_gives_no_answer() -> None:
+def test_a_server_without_tls_is_unavailable() -> None:
     with server(lambda _: [], ANSWER) as (port, _):
         answer = TlsResolver("127.0.0.1", "dns.example", port, timeout=2.0).lookup(NAME)
         assert isinstance(answer, Unavailable)
@@ -239,7 +257,7 @@ def test_a_server_that_speaks_no_tls_gives_no_answer() -> None:
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "0.0.0.0", "::", "2001:db8::1", "::ffff:192.0.2.1", "localhost", ""])
-def test_plain_dns_stays_on_loopback(address: str) -> None:
+def test_plain_dns_is_for_loopback_addresses_only(address: str) -> None:
     with pytest.raises(ValueError, match=r"expected|is not an IP address"):
         LoopbackResolver(address)
     check_loopback("127.0.0.53")

@@ -1,6 +1,6 @@
-"""The edge to rlm_python3: exact types on every path, and an accept only by its one attribute.
+"""The rlm_python3 interface: exact types on every path, and an accept only by its one attribute.
 
-rlm_python3 takes an enum member for *fail*, None for *ok*, and drops a list where a tuple is due without a word.
+rlm_python3 takes an enum member for *fail* and None for *ok*, and silently drops a list where it expects a tuple.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dane_radius.core.reasons import ReasonCode, Verdict
 from dane_radius.core.ruling import Decision, Ruling
-from dane_radius.dns.lookups import Cause
+from dane_radius.dns.background import Cause
 from dane_radius.server import rlm
 from dane_radius.server.authentication import Authenticator
 from dane_radius.server.service import Service
@@ -36,7 +36,7 @@ REQUEST = (
 
 
 def check_shape(result: Any) -> dict[str, tuple[tuple[str, str, str], ...]]:
-    """What rlm_python3 accepts, to the letter; gives the attribute lists."""
+    """Check that `result` has exactly the types that rlm_python3 accepts; returns its attribute lists."""
     if type(result) is int:
         return {}
     assert type(result) is tuple
@@ -61,7 +61,7 @@ def code_of(result: Any) -> int:
 
 @pytest.fixture
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A configuration file whose resolver is a port where nobody listens; the module is detached afterwards."""
+    """A configuration file whose resolver does not listen. The module is detached afterwards."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     (tmp_path / "sessions").mkdir()
     config = tmp_path / "dane-radius.toml"
@@ -80,7 +80,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log").read_text().splitlines()]
 
 
-def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_authentication_from_instantiate_to_detach(
+    configured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert rlm.authorize(None) == 7
     assert code_of(rlm.authenticate({"request": REQUEST})) == 0
     started = rlm.instantiate(None)
@@ -92,14 +94,14 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     assert code_of(ahead) == 8
     [(name, operator, early)] = check_shape(ahead)["session-state"]
     assert (name, operator) == ("Tmp-String-7", ":=")
-    # The lookup is under way still: as if nothing had been said early.
+    # The lookup is still under way, so the early wait has no effect.
     not_yet = rlm.authenticate({"request": pairs, "config": (("Tmp-String-7", early),)})
     update = check_shape(not_yet)
     assert code_of(not_yet) == 7
     [(name, operator, wait)] = update["config"]
     assert (set(update), name, operator) == ({"config"}, "Tmp-String-9", ":=")
     event, milliseconds, _ = wait.split(" ")
-    assert readable(int(event), int(milliseconds) / 1000), "the end of the lookup wakes the request"
+    assert readable(int(event), int(milliseconds) / 1000), "the end of the lookup signals the request"
     result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})
     update = check_shape(result)
     assert code_of(result) == 0
@@ -112,7 +114,7 @@ def test_life_and_a_reject(configured: Path, tmp_path: Path, capsys: pytest.Capt
     assert [line["reason"] for line in decisions] == ["dns_unavailable"]
     assert decisions[0]["outer_identity"] == "anonymous@example.net"
     assert decisions[0]["ssid"] == "iot"
-    # The whole time, the wait included.
+    # The duration includes the wait.
     assert decisions[0]["milliseconds"] >= 100
 
 
@@ -128,14 +130,14 @@ def test_an_early_wait_saves_the_second_call_and_decides_nothing(configured: Pat
     early = check_shape(ahead)["session-state"][0][2]
     event, milliseconds, _ = early.split(" ")
     assert readable(int(event), int(milliseconds) / 1000)
-    assert rlm._service.lookups.domains.waiting == 0, "it holds a place while the lookup is under way, and no longer"
+    assert rlm._service.lookups.domains.waiting == 0, "it is counted only while the lookup is under way"
     pairs = (*REQUEST, ("TLS-Cache-Filename", str(sessions[0])))
     result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-7", early),)})
     assert code_of(result) == 0
     assert check_shape(result)["request"][0][2].startswith("dns_unavailable: ")
     assert rlm._service.waits.counts.answered == 1
     assert len(rlm._service.waits) == 0
-    # Used up, of another session, or nonsense: the decision is made without it.
+    # Of an ended wait, of another session, or invalid: the decision is made without it.
     for text in (early, "", "1 2 3", "x"):
         pairs = (*REQUEST, ("TLS-Cache-Filename", str(sessions[1])))
         result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-7", text),)})
@@ -145,7 +147,7 @@ def test_an_early_wait_saves_the_second_call_and_decides_nothing(configured: Pat
 
 
 def waiting(configured: Path, tmp_path: Path, name: str = "one") -> tuple[tuple[Any, ...], str]:
-    """A request that is told to wait: its attributes, and what it is told."""
+    """A request that has to wait: its attributes, and the text of its wait."""
     session = tmp_path / "sessions" / f"{name}.asn1"
     session.write_bytes(server_session(tmp_path, SERVER, DEVICE))
     pairs = (*REQUEST, ("TLS-Cache-Filename", str(session)))
@@ -155,7 +157,7 @@ def waiting(configured: Path, tmp_path: Path, name: str = "one") -> tuple[tuple[
 
 
 @pytest.mark.parametrize("forged", ["", "x", "7 1000 999", "-1 0 0", "1 2 3 4", None, 5])
-def test_a_wait_that_nobody_was_given_lets_nobody_in(configured: Path, tmp_path: Path, forged: Any) -> None:
+def test_a_forged_wait_is_a_reject(configured: Path, tmp_path: Path, forged: Any) -> None:
     configured.write_text(configured.read_text().replace("timeout = 0.3", "timeout = 5"))
     assert rlm.instantiate(None) == 0
     pairs, wait = waiting(configured, tmp_path)
@@ -166,14 +168,14 @@ def test_a_wait_that_nobody_was_given_lets_nobody_in(configured: Path, tmp_path:
     else:
         assert code_of(result) == 0
         assert set(check_shape(result)) <= {"request"}
-    # The real one, before its time: no answer either.
+    # The real wait, ended too early, has no answer either.
     result = rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})
     assert code_of(result) == 0
     assert "cut short" in check_shape(result)["request"][0][2]
     assert code_of(rlm.authenticate({"request": pairs, "config": (("Tmp-String-9", wait),)})) == 0
 
 
-def test_a_policy_that_changes_while_a_request_waits_is_the_one_that_counts(configured: Path, tmp_path: Path) -> None:
+def test_a_policy_that_changes_during_a_wait_applies(configured: Path, tmp_path: Path) -> None:
     configured.write_text(configured.read_text().replace("timeout = 0.3", "timeout = 5"))
     assert rlm.instantiate(None) == 0
     pairs, wait = waiting(configured, tmp_path)
@@ -205,7 +207,7 @@ def test_an_identity_starts_the_lookup_of_a_covered_name_and_decides_nothing(con
     assert started[Cause.IDENTITY] == 2
 
 
-def test_identities_of_one_nas_start_so_many_lookups_and_no_more(configured: Path) -> None:
+def test_the_lookups_that_identities_of_one_nas_start_are_limited(configured: Path) -> None:
     configured.write_text(configured.read_text() + "[cache]\nearly_rate = 50\nearly_rate_per_nas = 3\n")
     assert rlm.instantiate(None) == 0
     service = rlm._service
@@ -238,7 +240,7 @@ def test_identities_of_one_nas_start_so_many_lookups_and_no_more(configured: Pat
         {"request": 7},
     ],
 )
-def test_whatever_comes_in_a_reject_comes_out(configured: Path, lists: Any) -> None:
+def test_any_input_is_a_reject(configured: Path, lists: Any) -> None:
     assert rlm.instantiate(None) == 0
     result = rlm.authenticate(lists)
     assert code_of(result) == 0
@@ -247,7 +249,7 @@ def test_whatever_comes_in_a_reject_comes_out(configured: Path, lists: Any) -> N
     assert type(rlm.post_auth(lists)) is int
 
 
-def test_a_service_that_breaks_is_a_reject(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_in_the_service_is_a_reject(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rlm.instantiate(None) == 0
 
     def broken(*_: Any, **__: Any) -> Any:
@@ -261,8 +263,8 @@ def test_a_service_that_breaks_is_a_reject(configured: Path, monkeypatch: pytest
     assert rlm.post_auth({"session-state": (("TLS-Cache-Filename", "x"),)}) == 7
 
 
-@pytest.mark.parametrize("part", ["to_result", "to_keep"])
-def test_an_accept_that_cannot_be_told_is_a_reject_in_the_log_too(
+@pytest.mark.parametrize("part", ["to_result", "session_reference"])
+def test_an_accept_that_cannot_be_returned_is_a_reject_in_the_log_too(
     configured: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     assert rlm.instantiate(None) == 0
@@ -293,7 +295,7 @@ def test_an_accept_that_cannot_be_told_is_a_reject_in_the_log_too(
         ("policy.yaml", "nowhere.yaml", "nowhere.yaml: cannot be read"),
     ],
 )
-def test_a_server_does_not_start_on_a_mistake(
+def test_the_server_does_not_start_with_an_invalid_configuration(
     configured: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, complaint: str
 ) -> None:
     configured.write_text(configured.read_text().replace(old, new))
@@ -307,7 +309,7 @@ def decision(verdict: Verdict, attributes: tuple[Attribute, ...] = (), detail: s
     return Decision(Ruling(verdict, ReasonCode.DANE_MATCH, detail, attributes=attributes))
 
 
-def test_an_accept_is_its_one_attribute() -> None:
+def test_an_accept_sets_auth_type() -> None:
     attributes = (("User-Name", ":=", "a.example.net"), ("NAS-Filter-Rule", "+=", "x"))
     result = rlm.to_result(decision(Verdict.ACCEPT, attributes))
     update = check_shape(result)
@@ -321,7 +323,7 @@ def test_an_accept_is_its_one_attribute() -> None:
 
 
 @given(st.text(max_size=400), st.sampled_from(ReasonCode))
-def test_failure_messages_fit_one_attribute_and_any_terminal(detail: str, reason: ReasonCode) -> None:
+def test_failure_messages_are_short_and_printable(detail: str, reason: ReasonCode) -> None:
     update = check_shape(rlm.to_result(Decision(Ruling(Verdict.REJECT, reason, detail))))
     [(_, _, text)] = update["request"]
     assert text.startswith(f"{reason.value}: ")
@@ -329,7 +331,7 @@ def test_failure_messages_fit_one_attribute_and_any_terminal(detail: str, reason
     assert all(" " <= character <= "~" for character in text)
 
 
-def test_request_facts() -> None:
+def test_request_facts_come_from_radius_attributes() -> None:
     assert rlm.request_facts({}) == RequestFacts()
     assert rlm.request_facts(
         {
@@ -358,5 +360,5 @@ def test_request_facts() -> None:
         (b"", False),
     ],
 )
-def test_configuration_checks_bind_nothing(command_line: bytes, expected: bool) -> None:
+def test_configuration_checks_are_recognized(command_line: bytes, expected: bool) -> None:
     assert rlm.is_config_check(command_line) is expected

@@ -1,4 +1,4 @@
-"""What the installer changes in radiusd.conf, and that it gives back what it found."""
+"""The limits in radiusd.conf: the installer raises them, and restores the old values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dane_radius.install import server_limits
-from dane_radius.install.server_limits import Change, places, put_back, raise_to, threads_of, wanted
+from dane_radius.install.server_limits import Change, max_waiting, raise_to, required, restore, threads_of
 
 CONF = """\
 max_request_time = 30
@@ -31,8 +31,8 @@ modules {
 """
 
 
-def test_what_is_too_low_is_raised_and_nothing_else_changes() -> None:
-    text, changes, missing = raise_to(CONF, wanted(320))
+def test_limits_that_are_too_low_are_raised_and_nothing_else_changes() -> None:
+    text, changes, missing = raise_to(CONF, required(320))
     assert missing == []
     assert changes == {
         "max_requests": Change(16384, 65536),
@@ -45,43 +45,43 @@ def test_what_is_too_low_is_raised_and_nothing_else_changes() -> None:
         ("\tmax_servers = 32", "\tmax_servers = 320"),
     ]
     assert threads_of(text) == 320
-    assert raise_to(text, wanted(320)) == (text, {}, [])
-    assert put_back(text, changes) == (CONF, [])
+    assert raise_to(text, required(320)) == (text, {}, [])
+    assert restore(text, changes) == (CONF, [])
 
 
-def test_what_is_higher_already_stays() -> None:
+def test_higher_limits_stay_unchanged() -> None:
     roomy = CONF.replace("max_servers = 32", "max_servers = 1000").replace("16384", "262144")
-    text, changes, _ = raise_to(roomy, wanted(320))
+    text, changes, _ = raise_to(roomy, required(320))
     assert "max_servers" not in changes
     assert "max_requests" not in changes
     assert threads_of(text) == 1000
 
 
-def test_what_an_operator_changed_since_is_left_and_named() -> None:
-    text, changes, _ = raise_to(CONF, wanted(320))
+def test_limits_that_an_operator_changed_since_are_kept_and_named() -> None:
+    text, changes, _ = raise_to(CONF, required(320))
     edited = text.replace("max_servers = 320\n\tmin", "max_servers = 64\n\tmin")
-    back, left = put_back(edited, changes)
+    back, left = restore(edited, changes)
     assert left == ["max_servers"]
     assert threads_of(back) == 64
     assert "max_requests = 16384" in back
 
 
 @pytest.mark.parametrize("text", ["", "thread pool {\n}\n", "thread pool {\n\tmax_servers = 3", "max_servers = 32\n"])
-def test_a_file_without_the_settings_is_left_alone_and_they_are_named(text: str) -> None:
-    same, changes, missing = raise_to(text, wanted(320))
+def test_missing_settings_are_named_and_the_file_is_unchanged(text: str) -> None:
+    same, changes, missing = raise_to(text, required(320))
     assert (same, changes) == (text, {})
-    assert missing == list(wanted(320))
+    assert missing == list(required(320))
     assert threads_of(text) is None
 
 
-def test_debians_own_file_has_them_all() -> None:
+def test_debians_file_has_all_settings() -> None:
     text = Path("/etc/freeradius/3.0/radiusd.conf").read_text()
-    raised, changes, missing = raise_to(text, wanted(320))
+    raised, changes, missing = raise_to(text, required(320))
     assert missing == []
     assert threads_of(raised) == 320
-    assert put_back(raised, changes) == (text, [])
+    assert restore(raised, changes) == (text, [])
 
 
-def test_requests_that_wait_leave_an_eighth_of_the_threads() -> None:
-    assert [places(threads) for threads in (0, 1, 5, 32, server_limits.DEFAULT_THREADS)] == [1, 1, 4, 28, 896]
-    assert wanted(4) == {"max_requests": 65536, "max_servers": 4}
+def test_an_eighth_of_the_threads_is_for_requests_that_do_not_wait() -> None:
+    assert [max_waiting(threads) for threads in (0, 1, 5, 32, server_limits.DEFAULT_THREADS)] == [1, 1, 4, 28, 896]
+    assert required(4) == {"max_requests": 65536, "max_servers": 4}

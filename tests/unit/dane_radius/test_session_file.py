@@ -1,4 +1,4 @@
-"""The leaf out of real OpenSSL sessions, and out of files that somebody else made."""
+"""The leaf from real OpenSSL sessions, and from malformed and hostile files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVER = self_signed("radius.example.net")
 
 
 def session(*peers: bytes) -> bytes:
-    """By hand: version, cipher, session ID, master secret, then the peer elements given, then a time-out."""
+    """A session with version, cipher, session id, master secret, the given peer elements, and a timeout."""
     fields = [
         tlv(der.INTEGER, b"\1"), tlv(der.INTEGER, b"\3\3"), tlv(der.OCTET_STRING, b"\xc0\x30"),
         tlv(der.OCTET_STRING, b"i" * 32), tlv(der.OCTET_STRING, b"m" * 48), tlv(0xA1, tlv(der.INTEGER, b"\1")),
@@ -39,21 +39,21 @@ def session(*peers: bytes) -> bytes:
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
 @pytest.mark.parametrize("key", ["p256", "p384", "ed25519", "rsa2048"])
-def test_real_sessions(tmp_path: Path, version: int, key: str) -> None:
+def test_the_leaf_is_read_from_a_real_session(tmp_path: Path, version: int, key: str) -> None:
     device: Identity = build((ca("root"), leaf(key=key)))["leaf"]
     data = server_session(tmp_path, SERVER, device, version)
     assert leaf_from_session(data) == device.der
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
-def test_real_sessions_without_a_client_certificate(tmp_path: Path, version: int) -> None:
-    """The server's own certificate is not the client's."""
+def test_a_real_session_without_a_client_certificate_is_refused(tmp_path: Path, version: int) -> None:
+    """The server's certificate in it must not be taken for the client's."""
     with pytest.raises(Refused) as caught:
         leaf_from_session(server_session(tmp_path, SERVER, None, version))
     assert caught.value.code is ReasonCode.SESSION_WITHOUT_CERTIFICATE
 
 
-def test_every_cut_of_a_real_session_is_refused(tmp_path: Path) -> None:
+def test_every_truncation_of_a_real_session_is_refused(tmp_path: Path) -> None:
     data = server_session(tmp_path, SERVER, DEVICE)
     for cut in range(len(data)):
         with pytest.raises(Refused) as caught:
@@ -61,7 +61,7 @@ def test_every_cut_of_a_real_session_is_refused(tmp_path: Path) -> None:
         assert caught.value.code is ReasonCode.SESSION_FILE_MALFORMED
 
 
-def test_by_hand() -> None:
+def test_the_leaf_is_read_from_a_constructed_session() -> None:
     assert leaf_from_session(session(DEVICE.der)) == DEVICE.der
 
 
@@ -73,20 +73,20 @@ def test_by_hand() -> None:
         (b"\x30\x00", ReasonCode.SESSION_WITHOUT_CERTIFICATE),
         (session(), ReasonCode.SESSION_WITHOUT_CERTIFICATE),
         (session(DEVICE.der) + b"\0", ReasonCode.SESSION_FILE_MALFORMED),
-        # Two certificates: which one was on the line?
+        # With two certificates, the one of the handshake would be ambiguous.
         (session(DEVICE.der, SERVER.der), ReasonCode.SESSION_FILE_MALFORMED),
         (session(DEVICE.der, DEVICE.der), ReasonCode.SESSION_FILE_MALFORMED),
         (session(DEVICE.der + SERVER.der), ReasonCode.SESSION_FILE_MALFORMED),
         (session(b""), ReasonCode.SESSION_FILE_MALFORMED),
         (session(b"\x04\x01a"), ReasonCode.SESSION_FILE_MALFORMED),
         (session(DEVICE.der[:-1]), ReasonCode.SESSION_FILE_MALFORMED),
-        # The tag inside of another element is not the session's own.
+        # The tag inside another element does not count.
         (tlv(der.SEQUENCE, tlv(0xA2, tlv(0xA3, DEVICE.der))), ReasonCode.SESSION_WITHOUT_CERTIFICATE),
         (tlv(der.SEQUENCE, tlv(0x83, DEVICE.der)), ReasonCode.SESSION_WITHOUT_CERTIFICATE),
         (DEVICE.der, ReasonCode.SESSION_WITHOUT_CERTIFICATE),
     ],
 )
-def test_refuses(data: bytes, code: ReasonCode) -> None:
+def test_malformed_sessions_are_refused(data: bytes, code: ReasonCode) -> None:
     with pytest.raises(Refused) as caught:
         leaf_from_session(data)
     assert caught.value.code is code
@@ -94,7 +94,7 @@ def test_refuses(data: bytes, code: ReasonCode) -> None:
 
 @given(st.data())
 @settings(max_examples=200, deadline=None)
-def test_damaged_sessions_give_a_leaf_or_are_refused(data: st.DataObject) -> None:
+def test_a_damaged_session_gives_a_leaf_or_is_refused(data: st.DataObject) -> None:
     octets = bytearray(session(DEVICE.der))
     for _ in range(data.draw(st.integers(1, 3))):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
@@ -118,32 +118,32 @@ def saved(folder: Path, data: bytes = b"", mode: int = 0o200) -> str:
     return str(path)
 
 
-def test_the_file_is_read_though_its_mode_forbids_it(tmp_path: Path) -> None:
+def test_the_owner_reads_a_file_with_mode_0200(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert read_session_file(path, directory=str(tmp_path)) == DEVICE.der
-    # It holds a master secret: ours alone, before and after.
+    # The file contains a master secret, so only its owner may read it.
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         read_session_file(str(tmp_path / "never.asn1"), directory=str(tmp_path))
     assert caught.value.code is ReasonCode.SESSION_FILE_MISSING
 
 
-def test_without_a_path() -> None:
+def test_an_empty_path_is_refused() -> None:
     with pytest.raises(Refused, match="persist_dir") as caught:
         read_session_file("")
     assert caught.value.code is ReasonCode.SESSION_FILE_MISSING
 
 
-def test_too_large(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         read_session_file(saved(tmp_path, b"\x30" * (MAX_SESSION_OCTETS + 1)))
     assert caught.value.code is ReasonCode.SESSION_FILE_MALFORMED
 
 
-def test_outside_of_the_directory(tmp_path: Path) -> None:
+def test_a_path_outside_the_directory_is_refused(tmp_path: Path) -> None:
     inside = tmp_path / "sessions"
     inside.mkdir()
     outside = saved(tmp_path)
@@ -175,14 +175,14 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert target.read_bytes() == session(DEVICE.der)
 
 
-def test_a_folder_is_no_session(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "abc.asn1").mkdir()
     with pytest.raises(Refused) as caught:
         read_session_file(str(tmp_path / "abc.asn1"))
     assert caught.value.code is ReasonCode.SESSION_FILE_UNREADABLE
 
 
-def test_a_fifo_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "abc.asn1")
     with pytest.raises(Refused) as caught:
         read_session_file(str(tmp_path / "abc.asn1"))

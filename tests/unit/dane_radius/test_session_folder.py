@@ -1,4 +1,4 @@
-"""The folder of session files: what is removed from it, and what stays."""
+"""The folder of session files: which files are removed, and which are kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from dane_radius.server.session_folder import remove_session, sweep_sessions
 
 
-def test_files_that_nobody_can_resume_go_before_the_others(tmp_path: Path) -> None:
-    """FreeRADIUS writes no `.vps` for a session that was itself resumed: its ticket is refused."""
+def test_files_that_cannot_be_resumed_are_removed_earlier(tmp_path: Path) -> None:
+    """FreeRADIUS writes no `.vps` file for a session that was itself resumed, and cannot resume it."""
     now = time.time()
     ages = {"pair": 600, "alone": 600, "young": 60, "old": 4000, "strange": 9000}
     for name, age in ages.items():
@@ -21,12 +21,12 @@ def test_files_that_nobody_can_resume_go_before_the_others(tmp_path: Path) -> No
             os.utime(path, (now - age, now - age))
     assert sweep_sessions(str(tmp_path), 3600) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pair.asn1", "pair.vps", "strange.txt", "young.asn1"]
-    # Without resumption, the limit is short for all.
+    # Without resumption, the limit is short for all files.
     assert sweep_sessions(str(tmp_path), 30) == 3
     remove_session(str(tmp_path / "never.asn1"))
 
 
-def test_a_session_is_removed_with_both_its_files(tmp_path: Path) -> None:
+def test_both_files_of_a_session_are_removed(tmp_path: Path) -> None:
     for name in ("a.asn1", "a.vps", "b.asn1"):
         (tmp_path / name).touch()
     remove_session(str(tmp_path / "a.asn1"))

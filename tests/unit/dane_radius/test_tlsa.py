@@ -1,4 +1,4 @@
-"""TLSA records: text, usability one by one, digest agility, and what matches."""
+"""TLSA records: presentation format, usability, digest agility, and matching."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = CA.issue("a1._device.example.net")
 LEAF = parse_leaf(DEVICE.der)
 OCTET = st.integers(0, 255)
 RECORD = st.builds(TlsaRecord, OCTET, OCTET, OCTET, st.binary(min_size=1, max_size=80))
-# Few values, so that records meet each other.
+# Only a few values, so that equal usages and selectors occur often.
 NEAR = st.builds(
     TlsaRecord,
     st.integers(0, 5),
@@ -31,14 +31,14 @@ NEAR = st.builds(
 
 
 @given(RECORD)
-def test_text_goes_both_ways_and_agrees_with_dnspython(record: TlsaRecord) -> None:
+def test_the_presentation_format_agrees_with_dnspython(record: TlsaRecord) -> None:
     assert TlsaRecord.from_text(str(record)) == record
     if record.matching_type not in (1, 2):  # dnspython 2.9 refuses a digest of the wrong length
         theirs = dns.rdata.from_text("IN", "TLSA", str(record))
         assert theirs.to_wire() == bytes([record.usage, record.selector, record.matching_type]) + record.data
 
 
-def test_text_with_white_space_and_capitals() -> None:
+def test_text_with_white_space_and_capitals_is_parsed() -> None:
     assert TlsaRecord.from_text("3 1  1\tAB cd\n EF") == TlsaRecord(3, 1, 1, b"\xab\xcd\xef")
 
 
@@ -47,7 +47,7 @@ def test_text_with_white_space_and_capitals() -> None:
     ["", "3 1 1", "3 1 1 ", "x 1 1 ab", "3 1 1 abc", "3 1 1 zz", "256 1 1 ab", "-1 1 1 ab", "+3 1 1 ab", "3_0 1 1 ab",
      "٣ 1 1 ab", "3 1 1 0xab", "3.0 1 1 ab", "PKIX-TA 1 1 ab"],
 )  # fmt: skip
-def test_text_that_is_refused(text: str) -> None:
+def test_invalid_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         TlsaRecord.from_text(text)
 
@@ -61,7 +61,7 @@ def test_any_text_is_a_record_or_a_value_error(text: str) -> None:
     assert TlsaRecord.from_text(str(record)) == record
 
 
-def test_short_form_is_short() -> None:
+def test_the_short_form_cuts_long_data() -> None:
     assert len(DEVICE.tlsa(3, 0, 0).short) < 40
     assert str(DEVICE.tlsa(3, 0, 0)).startswith("3 0 0 30")
 
@@ -96,9 +96,9 @@ D32, D64 = b"\xaa" * 32, b"\xaa" * 64
         (TlsaRecord(3, 1, 0, b"\x30\x42" + b"\0" * 0x42), "no DER public key"),
     ],
 )
-def test_unusable(record: TlsaRecord, reason: str) -> None:
+def test_unusable_records_have_a_reason(record: TlsaRecord, reason: str) -> None:
     assert reason in (unusable_reason(record) or "usable")
-    # And it hides nobody: its good neighbour counts.
+    # It does not affect a usable record beside it.
     good = DEVICE.tlsa()
     selection = select([record, good])
     assert selection.usable == (good,)
@@ -107,7 +107,7 @@ def test_unusable(record: TlsaRecord, reason: str) -> None:
 
 @pytest.mark.parametrize(("selector", "matching"), list(itertools.product((0, 1), (0, 1, 2))))
 @pytest.mark.parametrize("usage", range(5))
-def test_usable(usage: int, selector: int, matching: int) -> None:
+def test_all_defined_values_are_usable(usage: int, selector: int, matching: int) -> None:
     record = DEVICE.tlsa(usage, selector, matching)
     assert unusable_reason(record, allow_pkix_cd=True) is None
     assert (unusable_reason(record) is None) is (usage < 4)
@@ -116,7 +116,7 @@ def test_usable(usage: int, selector: int, matching: int) -> None:
     assert not matches(record, other.der, other.spki)
 
 
-def test_association_is_what_rfc_6698_says() -> None:
+def test_the_association_data_is_that_of_rfc_6698() -> None:
     assert association(b"cert", b"key", 0, 0) == b"cert"
     assert association(b"cert", b"key", 1, 0) == b"key"
     assert association(b"cert", b"key", 0, 1) == hashlib.sha256(b"cert").digest()
@@ -127,22 +127,22 @@ def test_association_is_what_rfc_6698_says() -> None:
 
 
 def test_a_weaker_digest_beside_a_stronger_one_does_not_count() -> None:
-    """RFC 7671 section 9: the device's key matches only `3 1 1`, but `3 1 2` of another key is published."""
+    """RFC 7671 section 9: `3 1 1` matches the device's key, but `3 1 2` of another key is published, too."""
     mine, stronger = DEVICE.tlsa(3, 1, 1), OTHER.tlsa(3, 1, 2)
     selection = select([mine, stronger])
     assert selection.usable == (stronger,)
     assert "stronger digest" in selection.set_aside[0][1]
     assert first_match(selection.usable, LEAF.der, LEAF.spki) is None
-    # For another selector, another usage, or when the stronger one is unusable, it says nothing.
+    # A stronger digest with another selector or usage, or one that is unusable, has no effect.
     for harmless in (OTHER.tlsa(3, 0, 2), OTHER.tlsa(2, 1, 2), OTHER.tlsa(3, 1, 0), TlsaRecord(3, 1, 2, b"\xaa" * 63)):
         assert first_match(select([harmless, mine]).usable, LEAF.der, LEAF.spki) == mine
-    # Full is not a digest: it always counts.
+    # Full(0) is not a digest, and always counts.
     full = DEVICE.tlsa(3, 1, 0)
     assert first_match(select([full, stronger]).usable, LEAF.der, LEAF.spki) == full
 
 
 @given(st.lists(NEAR, max_size=10), st.booleans())
-def test_selection_by_its_definition(records: list[TlsaRecord], pkix_cd: bool) -> None:
+def test_the_selection_follows_its_definition(records: list[TlsaRecord], pkix_cd: bool) -> None:
     selection = select(records, allow_pkix_cd=pkix_cd)
     sorted_in = {*selection.usable, *(record for record, _ in selection.set_aside)}
     assert sorted_in == set(records)

@@ -1,4 +1,4 @@
-"""What a decision costs at most, whatever a zone publishes and a device shows."""
+"""The limits on a decision's work, with hostile zones and certificates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decide(device: Identity, records: Sequence[TlsaRecord], out_of_time: Callabl
 
 
 def published(ca: Authority = CA, *, constraints: int = 0, key: object = None, excluded: str = "example.org") -> bytes:
-    """A certificate of the CA's name, with its key or another one, and so many name constraints."""
+    """A CA certificate with the name of `ca`, the given key, and the given number of name constraints."""
     name = ca.certificate.subject
     signer = key or ca.key
     builder = (
@@ -68,7 +68,7 @@ def too_complex(decision: Decision) -> str:
     return decision.ruling.detail
 
 
-def test_an_honest_zone_is_far_from_every_limit() -> None:
+def test_an_ordinary_zone_is_far_below_every_limit() -> None:
     four = [published() for _ in range(4)]
     assert decide(DEVICE, ta(*four)).accepted
     assert decide(DEVICE, ta(published(constraints=50))).accepted
@@ -80,50 +80,50 @@ def test_an_honest_zone_is_far_from_every_limit() -> None:
     assert spent.octets < work.MAX_PARSED_OCTETS / 10
 
 
-def test_one_certificate_with_thousands_of_constraints() -> None:
+def test_a_certificate_with_thousands_of_constraints_is_too_large() -> None:
     decision = decide(DEVICE, ta(published(constraints=2500)))
     assert decision.ruling.reason is ReasonCode.CHAIN_INVALID
     assert "at most 16384 expected" in decision.ruling.detail
 
 
-def test_many_constraints_against_many_names() -> None:
+def test_the_pairs_of_names_and_constraints_are_limited() -> None:
     crowded = CA.issue(NAME, *(f"n{number}.example.org" for number in range(300)))
     assert "pairs of a name and a name constraint" in too_complex(decide(crowded, ta(published(constraints=300))))
-    # Either alone is allowed.
+    # Many constraints alone, or many names alone, are allowed.
     assert decide(DEVICE, ta(published(constraints=300, excluded="example.com"))).accepted
     assert decide(crowded, ta(published())).accepted
 
 
-def test_many_certificates_of_one_key() -> None:
+def test_the_number_of_candidates_is_limited() -> None:
     assert "40 certificates to look for a path in, at most 32 expected" in too_complex(
         decide(DEVICE, ta(*(published() for _ in range(40))))
     )
-    # The first one that signs is enough: the others are not looked at.
+    # The search ends with the first certificate whose key made the signature.
     assert decide(DEVICE, ta(*(published() for _ in range(30)))).accepted
 
 
-def test_many_keys_under_one_name() -> None:
+def test_the_number_of_signatures_is_limited() -> None:
     strangers = [published(key=new_key()) for _ in range(30)]
     assert "more than 16 signatures" in too_complex(decide(DEVICE, ta(*strangers)))
 
 
-def test_many_octets_of_certificates() -> None:
+def test_the_octets_of_certificates_are_limited() -> None:
     large = [published(constraints=400) for _ in range(12)]
     assert sum(map(len, large)) > work.MAX_PARSED_OCTETS
     assert "octets of certificates" in too_complex(decide(DEVICE, ta(*large)))
 
 
-def test_chains_that_loop_through_many_certificates_end() -> None:
+def test_the_number_of_issuers_tried_is_limited() -> None:
     spent = Work()
     for _ in range(work.MAX_STEPS):
-        spent.step()
+        spent.count_step()
     with pytest.raises(TooMuchWork, match="64 certificates to try as issuers"):
-        spent.step()
+        spent.count_step()
 
 
 def test_the_time_of_a_decision_is_limited_too() -> None:
     assert "the time for one decision is over" in too_complex(decide(DEVICE, ta(published()), lambda: True))
-    # A device whose own record matches needs no search, and so no time for it.
+    # A device whose own record matches needs no search, so the time limit does not apply.
     assert decide(DEVICE, [DEVICE.tlsa()], lambda: True).accepted
 
 
@@ -137,8 +137,8 @@ def test_the_time_of_a_decision_is_limited_too() -> None:
         (16384, 65537, "RSA key of 16384 bits, 2048 to 8192 expected"),
     ],
 )
-def test_keys_whose_signatures_take_long_are_not_used(bits: int, exponent: int, problem: str | None) -> None:
-    # Its own signature is of no interest here; a modulus of no special form will do.
+def test_keys_with_expensive_signatures_are_unusable(bits: int, exponent: int, problem: str | None) -> None:
+    # The certificate's own signature does not matter here, so any modulus is sufficient.
     modulus = int.from_bytes(os.urandom(bits // 8), "big") | 1 << (bits - 1) | 1
     key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
     name = CA.certificate.subject
@@ -153,7 +153,7 @@ def test_keys_whose_signatures_take_long_are_not_used(bits: int, exponent: int, 
         .add_extension(x509.BasicConstraints(True, None), True)
         .sign(CA.key, hashes.SHA256())  # type: ignore[arg-type]  # a P-256 key
     )
-    assert _parse(certificate.public_bytes(Encoding.DER)).usable_problem == problem
+    assert _parse(certificate.public_bytes(Encoding.DER)).problem == problem
 
 
 def test_a_large_rrset_computes_each_digest_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_large_rrset_computes_each_digest_once(monkeypatch: pytest.MonkeyPatch
     assert sorted(computed) == [(0, 1), (1, 2)]
 
 
-def test_evidence_shows_a_part_of_what_is_long() -> None:
+def test_the_evidence_shows_only_a_part_of_long_lists() -> None:
     records = [TlsaRecord(3, 1, 1, os.urandom(32)) for _ in range(100)] + [TlsaRecord(9, 1, 1, b"")] * 1
     evidence = decide(DEVICE, records).ruling.evidence
     assert len(evidence.records) == 17

@@ -34,9 +34,12 @@ def answer(status: int, body: bytes, kind: str = "application/json", *more: str)
 
 
 @contextmanager
-def server(folder: Path, reply: bytes) -> Iterator[tuple[RemoteAdministration, list[bytes]]]:
-    """A TLS server that answers every request with `reply`; yields a client of it, and the received requests."""
-    ca = authority("CA")
+def server(folder: Path, reply: bytes, *, key_usage: bool = True) -> Iterator[tuple[RemoteAdministration, list[bytes]]]:
+    """A TLS server that answers every request with `reply`; yields a client of it, and the received requests.
+
+    key_usage: whether the server's CA has that extension.
+    """
+    ca = authority("CA", key_usage=key_usage)
     certificate, key = ca.issue("localhost", eku=None).save(folder, "server")
     (folder / "ca.pem").write_bytes(ca.pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -64,9 +67,10 @@ def server(folder: Path, reply: bytes) -> Iterator[tuple[RemoteAdministration, l
             thread.join(5)
 
 
-def test_a_newer_registry_may_say_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key_usage", [True, False])
+def test_a_newer_registry_may_say_more(tmp_path: Path, key_usage: bool) -> None:
     newer = STATUS | {"weather": "fine"}
-    with server(tmp_path, answer(200, json.dumps(newer).encode())) as (client, requests):
+    with server(tmp_path, answer(200, json.dumps(newer).encode()), key_usage=key_usage) as (client, requests):
         assert client.status() == StatusView(**STATUS)  # type: ignore[arg-type]  # pydantic checks them
     assert requests[0].startswith(b"GET /v1/status HTTP/1.1\r\n")
     assert f"Authorization: Bearer {KEY}\r\n".encode() in requests[0]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from dane_radius.dns import tls_context
 from tests.harness.trust_sync import WebServer
 from trust_sync.discovery.fetch import Fetcher, FetchFailed, max_age
 from trust_sync.discovery.reasons import FetchProblem
-from trust_sync.shared import Config, tls_context
+from trust_sync.shared import Config
 
 
 async def test_a_name_that_changes_its_mind_gains_nothing(tmp_path: Path) -> None:
