@@ -135,7 +135,7 @@ def rule_by_answer(prepared: Prepared, answer: Answer, cui_key: bytes | None = N
     """
     if isinstance(answer, Secure):
         records, _, malformed, canonical_name, stale = answer
-        return _rule_by_records(prepared, records, malformed, canonical_name, stale, cui_key)
+        return _ruler_for(prepared, records)(prepared, records, malformed, canonical_name, stale, cui_key)
     state, refusal = _not_secure(prepared.name, answer)
     return _refuse(prepared, refusal, replace(prepared.evidence, dns=state))
 
@@ -155,6 +155,17 @@ def _not_secure(name: str, answer: SecureAbsent | Insecure | Bogus | Unavailable
         case Unavailable(detail, overloaded):
             code = ReasonCode.DNS_OVERLOADED if overloaded else ReasonCode.DNS_UNAVAILABLE
             return "unavailable", Refused(code, f"{name}: {detail}")
+
+
+# Certificates and RRsets above this are not cached: 8,192 of them could take gigabytes. Ordinary ones have 1 KB.
+MAX_CACHED_OCTETS = 4096
+
+
+def _ruler_for(prepared: Prepared, records: tuple[TlsaRecord, ...]) -> Callable[..., Ruling | None]:
+    """`_rule_by_records`, from its cache unless what it would keep is large."""
+    octets = sum(len(record.data) for record in records)
+    small = octets <= MAX_CACHED_OCTETS and len(prepared.leaf.der) <= MAX_CACHED_OCTETS
+    return _rule_by_records if small else _rule_by_records.__wrapped__
 
 
 # A device that authenticates again usually has the same certificate and the same records. Lookups in this cache are

@@ -15,7 +15,7 @@ from functools import lru_cache
 from dane_radius.core.anchor_record import Anchor
 from dane_radius.core.answers import Answer, Secure, Unavailable
 from dane_radius.core.certificate import Leaf, parse_leaf
-from dane_radius.core.decision import Prepared, admit, prepare, rule_by_answer, rule_by_path
+from dane_radius.core.decision import MAX_CACHED_OCTETS, Prepared, admit, prepare, rule_by_answer, rule_by_path
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Ruling, refuse
 from dane_radius.dns.background import Cause
@@ -33,8 +33,16 @@ _MAX_PREPARED = 4096
 _MAX_DECISION_SECONDS = 0.25
 
 # A device that authenticates again presents the same certificate, usually at the same network.
-_parse_leaf = lru_cache(maxsize=8192)(parse_leaf)
-_prepare = lru_cache(maxsize=8192)(prepare)
+_parse_leaf_cached = lru_cache(maxsize=8192)(parse_leaf)
+_prepare_cached = lru_cache(maxsize=8192)(prepare)
+
+
+def _parse_leaf(data: bytes) -> Leaf:
+    return _parse_leaf_cached(data) if len(data) <= MAX_CACHED_OCTETS else parse_leaf(data)
+
+
+def _prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
+    return (_prepare_cached if len(leaf.der) <= MAX_CACHED_OCTETS else prepare)(leaf, policy, request)
 
 
 @dataclass(frozen=True, slots=True)

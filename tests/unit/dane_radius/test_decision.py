@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.core.certificate import Leaf, parse_leaf
-from dane_radius.core.decision import Prepared, chargeable_user_identity, conclude, prepare, rule_by_answer
+from dane_radius.core.decision import (
+    MAX_CACHED_OCTETS,
+    Prepared,
+    chargeable_user_identity,
+    conclude,
+    prepare,
+    rule_by_answer,
+)
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Evidence, Ruling, refuse, session_terms
 from dane_radius.core.tlsa import TlsaRecord
@@ -344,3 +351,29 @@ def test_a_dsa_key_is_refused_whatever_the_dns_says() -> None:
     for kind in ("p256", "p384", "p521", "ed25519", "rsa2048"):
         good = build((ca("root"), leaf(key=kind)))["leaf"]
         assert decided(vouched(good), parse_leaf(good.der)).accepted
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_large_rrsets_and_certificates_are_not_cached() -> None:
+    """A zone chooses how much it publishes; the cache of rulings must not hold thousands of large RRsets."""
+    prepared = prepare_anew()
+    padding = tuple(TlsaRecord(3, 0, 0, bytes([number]) * 1000) for number in range(5))
+    for records, cached in (
+        ((DEVICE.tlsa(),), True),
+        ((DEVICE.tlsa(), *padding[:3]), True),
+        ((DEVICE.tlsa(), *padding), False),
+    ):
+        first, again = (rule_by_answer(prepared, Secure(records, 60)) for _ in range(2))
+        assert first is not None
+        assert first == again
+        assert first.accepted
+        assert (first is again) is cached
+    large = device(*(f"a{number}.{'x' * 60}.example.net" for number in range(100)), NAME)
+    assert len(large.der) > MAX_CACHED_OCTETS
+    ready = prepare(large, POLICY, HERE)
+    assert isinstance(ready, Prepared)
+    rulings = [rule_by_answer(ready, vouched()) for _ in range(2)]
+    assert rulings[0] == rulings[1]
+    assert rulings[0] is not rulings[1]
