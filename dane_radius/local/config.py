@@ -33,12 +33,19 @@ class Section(BaseModel):
 class ResolverConfig(Section):
     """The resolver for TLSA records. `dane_radius.dns.resolver` says what makes a resolver trustworthy."""
 
+    # IP address of a validating resolver; with udp, a loopback address.
     address: str = "127.0.0.1"
+    # Default: 53, or 853 with tls.
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    # How the resolver is asked. Plain DNS is possible on this host only.
     transport: Literal["udp", "tls"] = "udp"
+    # The name in the resolver's certificate; required with tls.
     server_name: str | None = None
+    # PEM file of the CAs for that certificate. Default: those of the system.
     ca_file: str | None = None
+    # Seconds that one lookup may take, retransmissions included.
     timeout: Annotated[float, Field(gt=0, le=10)] = DEFAULT_TIMEOUT_SECONDS
+    # Seconds until the first retransmission of a question; doubled for each further one.
     retransmit: Annotated[float, Field(gt=0, le=5)] = DEFAULT_RETRANSMIT_SECONDS
     # Whether records whose only signatures use SHA-1 (RSASHA1) count as validated. By RFC 9905, they do not.
     allow_sha1: bool = False
@@ -76,7 +83,9 @@ class ResolverConfig(Section):
 class LogConfig(Section):
     """One line per decision. `destination`: a file, `stderr`, or `none`."""
 
+    # A file, `stderr`, or `none`.
     destination: str = "/var/log/freeradius/dane-radius.log"
+    # json for machines, text for people.
     format: Literal["json", "text"] = "json"
     # Seconds between two writes. Writing several lines together costs less.
     interval: Annotated[float, Field(gt=0, le=10)] = 0.5

@@ -28,19 +28,27 @@ _MIN_CUI_KEY_OCTETS = 16
 class CacheConfig(Section):
     """Limits on lookups and on cached answers: see `CacheLimits` and `WaitLimits` in `dane_radius.dns`."""
 
+    # Names in the cache.
     max_names: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    # Memory of the cache, in octets.
     max_octets: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
+    # Seconds; longer TTLs count as this.
     max_ttl: Annotated[float, Field(ge=0, le=604_800)] = 86_400.0
+    # Seconds that a bogus, insecure or unavailable answer is kept.
     failure_ttl: Annotated[float, Field(ge=0, le=60)] = 1.0
+    # Part of a TTL, at its end, in which a name in use is looked up again; 0: never.
     refresh_ahead: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    # Seconds that an expired answer may be used while the resolver is unavailable; 0: never.
     stale_grace: Annotated[float, Field(ge=0, le=604_800)] = 0.0
 
     # Each request that waits for the DNS occupies a thread of the RADIUS server.
     max_waiting: Annotated[int, Field(ge=1, le=4096)] = 24
+    # The same for each domain that does not answer.
     max_waiting_per_domain: Annotated[int, Field(ge=1, le=4096)] = 8
 
     # Lookups per second that unauthenticated EAP identities may start: in all, and for each NAS.
     early_rate: Annotated[float, Field(ge=0, le=100_000)] = 1000.0
+    # The same for each NAS.
     early_rate_per_nas: Annotated[float, Field(ge=0, le=100_000)] = 500.0
 
     # Names above devices that are looked up regularly: those that policy names, and the parents of admitted devices.
@@ -67,6 +75,7 @@ class CacheConfig(Section):
 class SessionConfig(Section):
     """The folder that FreeRADIUS's eap module writes TLS sessions to (`cache { persist_dir }`)."""
 
+    # The folder; the module creates it with mode 0700.
     directory: str = "/run/freeradius/dane-sessions"
     # Whether accepted sessions may be resumed. The outer server must allow it, too (Allow-Session-Resumption).
     resumption: bool = False
@@ -77,7 +86,9 @@ class SessionConfig(Section):
 class MetricsConfig(Section):
     """The address that Prometheus scrapes. `port` 0: no listener."""
 
+    # IP address of the listener.
     address: str = "127.0.0.1"
+    # TCP port of the listener; 0: none.
     port: Annotated[int, Field(ge=0, le=65535)] = 9812
 
 
@@ -87,10 +98,15 @@ class HintConfig(Section):
     `wait`: seconds that the first packet of a conversation may wait for the anchor; 0: it does not wait.
     """
 
+    # The socket of trust-sync; without it, no hints are sent.
     socket: str | None = None
+    # Seconds that the first packet of a conversation may wait for the anchor; 0: never.
     wait: Annotated[float, Field(ge=0, le=2)] = 0.3
+    # Hints a second, in total.
     rate: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    # Hints a second for one identity domain.
     rate_per_domain: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    # Seconds during which the same name is not reported again.
     repeat: Annotated[float, Field(ge=0, le=3600)] = 2.0
     # Obsolete, and ignored: see `CacheConfig.wait_share`.
     wait_share: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -103,9 +119,13 @@ class HintConfig(Section):
 class Config(Section):
     """All settings of the module."""
 
+    # The policy file.
     policy: str = "/etc/dane-radius/policy.yaml"
+    # The anchor directory, which trust-sync writes.
     anchors: str = f"{DEFAULT_STATE}/anchors"
+    # The control socket of `status` and `flush`; without it, there is none.
     control_socket: str | None = "/run/freeradius/dane-radius.sock"
+    # File with the secret for Chargeable-User-Identity values; without it, replies have none.
     cui_key_file: str | None = None
     resolver: ResolverConfig = ResolverConfig()
     cache: CacheConfig = CacheConfig()

@@ -85,8 +85,11 @@ class RegistrySection(_Section):
     """Where the registry keeps its state, and how it is reached.
 
     state_dir: directory of keys, TLS files and the default database; mode 0700.
+    listen: address and port of the HTTPS server.
     public_url: URL at which devices reach the registry; default: https:// and the listening address.
     domain: the default identity domain; default: the registry's first, which is created as home.example.
+    database_url: SQLAlchemy URL of the database; default: SQLite in the state directory.
+    log: "auto" writes text on a terminal and JSON elsewhere.
     """
 
     state_dir: Path = DEFAULT_STATE_DIR
@@ -135,7 +138,12 @@ class TlsSection(_Section):
 
 
 class CaSection(_Section):
-    """Lifetimes of certificates in days, and the files with the passphrases of the issuing CAs' and the root's keys."""
+    """Certificates of CAs and devices.
+
+    root_days, issuing_days, device_days: lifetimes.
+    passphrase_file: file with the passphrase of the issuing CAs' keys.
+    root_passphrase_file: file with the passphrase of the root's key.
+    """
 
     root_days: Days = 7300
     issuing_days: Days = 1825
@@ -167,6 +175,8 @@ class PublicationSection(_Section):
 
     server: the primary server of the zones, which takes updates (RFC 2136).
     tsig_key_file: default: `tsig.key` in the state directory.
+    profile: usage, selector and matching type of the records.
+    timeout_seconds: the most that one update or question may take.
     ttl: TTL of the TLSA records, in seconds. After a revocation, a network that does not follow the change feed may
     accept the device for that long.
     confirm: servers that must serve a change before it counts as published; default: the primary.

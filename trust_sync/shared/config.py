@@ -35,13 +35,18 @@ def _network(text: str) -> IpNetwork:
 class RegistryConfig(Section):
     """An IoT registry whose change feed is followed.
 
+    # The only domains that it may publish anchors for and report changes of.
     domains: the only domains for which the registry may publish anchors and report changes.
     """
 
+    # A name of your choice, for log lines and metrics.
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    # The https URL of the registry.
     url: str
+    # File with an API key that has the scope `feed:read`.
     api_key_file: str
     domains: Annotated[list[str], Field(min_length=1)]
+    # PEM file of the CAs for the registry's certificate. Default: those of the system.
     ca_file: str | None = None
     # Seconds that one long poll may wait for a change.
     wait: Annotated[int, Field(ge=1, le=60)] = 25
@@ -53,7 +58,9 @@ class RegistryConfig(Section):
     max_changes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     # The most octets of the response to one poll, of a snapshot, and of one change, anchor or name.
     max_changes_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 8_388_608
+    # The same for a snapshot.
     max_snapshot_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 67_108_864
+    # The same for one change, anchor or name.
     max_item_octets: Annotated[int, Field(ge=256, le=1_048_576)] = 131_072
     # Seconds between full comparisons with the registry's snapshot.
     resync: Annotated[int, Field(ge=60, le=604_800)] = 86_400
@@ -82,6 +89,7 @@ class RegistryConfig(Section):
 class FeedsConfig(Section):
     """Limits that apply to all registries together.
 
+    # Octets that responses of all registries may take at the same time.
     memory: octets of responses that may be held in memory at once. A registry within its equal share is never refused,
     so the true limit is up to twice this value.
     """
@@ -95,20 +103,25 @@ class DiscoveryConfig(Section):
     The hint that starts a discovery is unauthenticated, so everything that it can cause has a limit.
     """
 
+    # Whether unknown CAs are looked for.
     enabled: bool = True
     # The duration of one discovery, DNS and HTTPS together.
     timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    # Octets of a certificate that is fetched.
     max_octets: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
     # Discoveries that may start per second, in total and for one identity domain.
     rate: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    # Discoveries a second for one identity domain.
     rate_per_domain: Annotated[float, Field(gt=0, le=1000)] = 5.0
     # Discoveries that may run at once, in total and for one identity domain.
     concurrent: Annotated[int, Field(ge=1, le=256)] = 8
+    # Discoveries for one identity domain at the same time.
     concurrent_per_domain: Annotated[int, Field(ge=1, le=64)] = 2
     # How long a failure of a name or of a URL is remembered.
     negative_ttl: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     # The most discovered anchors, for one identity domain and in total.
     max_anchors_per_domain: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    # Discovered anchors at the same time.
     max_anchors: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     # How long an anchor is kept after the last known name stopped leading to it. 0: not at all.
     retire_after: Annotated[float, Field(ge=0, le=31_622_400)] = 604_800.0
@@ -116,10 +129,13 @@ class DiscoveryConfig(Section):
     max_names: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     # Bounds of the time between refreshes of a name, which follows TTL and Cache-Control.
     refresh_min: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    # The most seconds between two looks at what a name leads to.
     refresh_max: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
     # Networks to which connections are allowed although they are not public.
     allow_networks: list[str] = Field(default_factory=list)
+    # TCP port of the HTTPS servers.
     port: Annotated[int, Field(ge=1, le=65535)] = 443
+    # PEM file of the CAs for their certificates. Default: those of the system.
     ca_file: str | None = None
 
     @field_validator("allow_networks")
@@ -143,6 +159,7 @@ class DiscoveryConfig(Section):
 class SessionsConfig(Section):
     """Live sessions, which are read from FreeRADIUS's `radacct` table. Without `database`, no session is ever ended."""
 
+    # The accounting database; without it, no session is ended.
     database: str | None = None
     # Seconds between queries for names with new sessions.
     poll: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
@@ -150,7 +167,9 @@ class SessionsConfig(Section):
     recheck_min: Annotated[float, Field(ge=0.5, le=86_400)] = 5.0
     # Concurrent lookups: of the names of one registry, of all other names, and of one identity domain among those.
     lookups_per_registry: Annotated[int, Field(ge=1, le=256)] = 32
+    # Lookups at the same time for names that no registry speaks for.
     lookups: Annotated[int, Field(ge=1, le=256)] = 32
+    # The same for one identity domain.
     lookups_per_domain: Annotated[int, Field(ge=1, le=256)] = 4
     # Also read NASes and their secrets from the `nas` table of the same database.
     nas_table: bool = False
@@ -166,9 +185,13 @@ class SessionsConfig(Section):
 class NasConfig(Section):
     """A NAS, or a network of NASes, that accepts Disconnect-Requests (RFC 5176)."""
 
+    # IP address or network of the NAS.
     address: str
+    # Its RADIUS secret; better in a file.
     secret: str | None = None
+    # File with its RADIUS secret.
     secret_file: str | None = None
+    # UDP port for Disconnect-Requests and CoA-Requests.
     port: Annotated[int, Field(ge=1, le=65535)] = 3799
     # The NAS accepts CoA-Requests that change the VLAN. hostapd does not: its sessions are ended instead.
     coa: bool = False
@@ -188,35 +211,44 @@ class NasConfig(Section):
 class DisconnectConfig(Section):
     """How Disconnect-Requests are sent. Times are in seconds."""
 
+    # Seconds to wait for a reply before the request is sent again.
     timeout: Annotated[float, Field(gt=0, le=30)] = 1.0
     # Transmissions of one request, with the same identifier, before the NAS counts as unreachable.
     tries: Annotated[int, Field(ge=1, le=10)] = 3
     # Bounds of the delay before a new request. It doubles until the session ends or `give_up` has passed.
     retry_min: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    # The most seconds between two tries of a session that has not ended.
     retry_max: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    # Seconds after which a session that has not ended is given up.
     give_up: Annotated[float, Field(gt=0, le=604_800)] = 86_400.0
     # Concurrent requests, in total and to one NAS. RADIUS has 256 identifiers for each NAS.
     in_flight: Annotated[int, Field(ge=1, le=1024)] = 256
+    # The same for one NAS.
     in_flight_per_nas: Annotated[int, Field(ge=1, le=255)] = 32
 
 
 class UnboundConfig(Section):
     """Unbound's control socket, through which names are flushed. Without it, TTLs bound the delay."""
 
+    # Unbound's control socket.
     control_socket: str | None = None
 
 
 class MetricsConfig(Section):
     """The listener for Prometheus. Port 0 disables it."""
 
+    # IP address of the listener.
     address: str = "127.0.0.1"
+    # TCP port of the listener; 0: none.
     port: Annotated[int, Field(ge=0, le=65535)] = 9813
 
 
 class WorkerLogConfig(Section):
     """destination: a file, `stderr`, or `none`."""
 
+    # A file, `stderr`, or `none`.
     destination: str = "stderr"
+    # json for machines, text for people.
     format: Literal["json", "text"] = "json"
 
     def to_log_config(self) -> LogConfig:
@@ -227,8 +259,11 @@ class WorkerLogConfig(Section):
 class Config(Section):
     """The worker's configuration file."""
 
+    # The module's configuration file, which says where policy, anchors and resolver are.
     dane_radius: str = MODULE_CONFIG
+    # The file in which the worker keeps what outlives a restart.
     state: str = "/var/lib/dane-radius/trust-sync/state.json"
+    # The socket for hints and for the command line.
     socket: str = "/run/trust-sync/trust-sync.sock"
     # Users, besides root and the worker's own, that may use the socket if its file mode permits.
     socket_users: list[str] = Field(default_factory=lambda: ["freerad"])
