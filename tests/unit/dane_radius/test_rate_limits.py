@@ -41,3 +41,20 @@ def test_keys_expire_and_the_oldest_are_evicted() -> None:
     assert len(seen) == 2
     assert [(key, 4.0) in seen for key in ("a", "b", "c")] == [True, False, True]
     assert [("a", now) in seen for now in (11.9, 12.0)] == [True, False]
+
+
+def test_a_clock_that_steps_back_grants_nothing_more() -> None:
+    limiter = RateLimiter(10, 2)
+    assert allowed(limiter, "a", 1.0) == 2
+    assert allowed(limiter, "a", 0.5) == 0
+
+
+def test_random_keys_do_not_fill_the_memory() -> None:
+    limiter, recent = RateLimiter(1e9, 1.0, max_keys=100), RecentlySeen(60, max_keys=100)
+    for number in range(10_000):
+        limiter.allow(str(number), 0.0)
+        recent.add(str(number), 0.0)
+    assert len(limiter._buckets) <= 100
+    assert len(recent) <= 100
+    assert ("9999", 59.0) in recent
+    assert ("9999", 61.0) not in recent
