@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-# Less than the 60 s for which containers/unbound.conf lets the resolver keep an answer (cache-max-ttl).
+# Less than the 60 s for which containers/unbound/unbound.conf lets the resolver keep an answer (cache-max-ttl).
 REPEAT_SECONDS = 45.0
 
 
