@@ -84,6 +84,9 @@ class RemoteAdministration:
             self._tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationError(f"{ca_file}: not a file of PEM certificates: {error}") from None
+        # Python 3.13 adds VERIFY_X509_STRICT, which refuses a CA without keyUsage, and VERIFY_X509_PARTIAL_CHAIN,
+        # which trusts an intermediate CA without its root. An upgrade of Python must do neither.
+        self._tls.verify_flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
 
     def create_device(self, wanted: DeviceCreate) -> DeviceCreated:
         return self._post("/v1/devices", wanted, DeviceCreated)

@@ -47,9 +47,12 @@ def _translated(what: str):  # type: ignore[no-untyped-def]  # a generator-based
     except dns.tsig.PeerError as error:
         raise DnsError(f"{what}: the server refuses the TSIG key: {error}", refused=True) from None
     except dns.exception.FormError as error:
-        # dnspython raises this if the answer lacks a TSIG. Knot answers so for a zone that it does not serve.
+        # dnspython raises this if the answer lacks a TSIG. Knot refuses a zone that it does not serve in this way, and
+        # from 3.4 on also an update that its ACL forbids.
         if "TSIG" in str(error):
-            raise DnsError(f"{what}: the answer is not signed: does the server have this zone and this key?") from None
+            raise DnsError(
+                f"{what}: the answer is not signed: does the server have this zone and this key?", refused=True
+            ) from None
         raise DnsError(f"{what}: {type(error).__name__}: {error}") from None
     except (dns.exception.DNSException, OSError, EOFError) as error:
         raise DnsError(f"{what}: {type(error).__name__}: {error}") from None

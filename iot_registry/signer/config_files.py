@@ -99,7 +99,7 @@ ns 300 {kind} {address}
 
 
 def named_conf(server: Endpoint, key: TsigKey, folder: Path, zones: list[str]) -> str:
-    """A named.conf for BIND 9.18. Updates are faster than with Knot; the registry cannot roll its keys over."""
+    """A named.conf for BIND 9.18 to 9.20. Updates are faster than with Knot; the registry cannot roll its keys over."""
     listen = "listen-on-v6" if ":" in server.host else "listen-on"
     blocks = "".join(
         f"""\
@@ -116,7 +116,7 @@ zone "{zone}" {{
 key "{key.name}" {{ algorithm {ALGORITHM}; secret "{key.secret_text}"; }};
 options {{
     directory "{folder}";
-    pid-file "{folder}/run/named.pid"; session-keyfile "{folder}/run/session.key"; lock-file none;
+    pid-file "{folder}/run/named.pid"; session-keyfile "{folder}/run/session.key";
     managed-keys-directory "{folder}/run";
     {listen} port {server.port} {{ {server.host}; }};
     recursion no; dnssec-validation no; empty-zones-enable no;

@@ -20,6 +20,18 @@ from dane_radius.core.tlsa import TlsaRecord, association
 DAY = timedelta(days=1)
 Key = Any
 
+_CA_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 def new_key() -> Key:
     return ec.generate_private_key(ec.SECP256R1())
@@ -115,6 +127,8 @@ class Authority(Identity):
             builder = builder.add_extension(san, critical=False)
         if eku:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(eku)), critical=False)
+        if ca and not _has_usage(extensions):
+            builder = builder.add_extension(_CA_USAGE, critical=True)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical=critical)
         return Identity(builder.sign(self.key, hashes.SHA256()), key)
@@ -132,6 +146,10 @@ class Authority(Identity):
         return Authority(issued.certificate, issued.key)
 
 
+def _has_usage(extensions: Sequence[tuple[x509.ExtensionType, bool]]) -> bool:
+    return any(extension.oid == x509.KeyUsage.oid for extension, _ in extensions)
+
+
 def authority(
     subject: str = "Test CA",
     *,
@@ -140,8 +158,9 @@ def authority(
     ski: bytes | None = None,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ca: bool = True,
+    key_usage: bool = True,
 ) -> Authority:
-    """A self-signed CA."""
+    """A self-signed CA. key_usage: whether it has that extension, as RFC 5280 section 4.2.1.3 demands."""
     key = key or new_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     start = datetime.now(UTC) - timedelta(hours=2)
@@ -159,6 +178,8 @@ def authority(
             critical=False,
         )
     )
+    if ca and key_usage and not _has_usage(extensions):
+        builder = builder.add_extension(_CA_USAGE, critical=True)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
     return Authority(builder.sign(key, hashes.SHA256()), key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from dane_radius.dns import tls_context
 from dane_radius.local import ConfigError
 from trust_sync.anchors import AnchorMetrics, AnchorStore
 from trust_sync.discovery.context import DiscoveryContext
@@ -17,7 +18,7 @@ from trust_sync.discovery.refresh import AnchorRefresher
 from trust_sync.discovery.retirement import AnchorRetirement
 from trust_sync.discovery.search import AnchorSearch
 from trust_sync.discovery.state import DiscoveryState
-from trust_sync.shared import DiscoveryConfig, DnsClient, Reporting, tls_context
+from trust_sync.shared import DiscoveryConfig, DnsClient, Reporting
 
 
 def build_fetcher(config: DiscoveryConfig, dns: DnsClient) -> Fetcher:

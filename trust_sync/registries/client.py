@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import aiohttp
 
+from dane_radius.dns import tls_context
 from trust_sync.registries.json_stream import Bounds, ObjectReader, StreamError, TooLarge
 from trust_sync.registries.memory_budget import MemoryBudget
 from trust_sync.registries.messages import (
@@ -21,7 +22,7 @@ from trust_sync.registries.messages import (
     bounds_of_changes,
     bounds_of_snapshot,
 )
-from trust_sync.shared import RegistryConfig, TimeSlice, new_session, read_secret, tls_context
+from trust_sync.shared import RegistryConfig, TimeSlice, new_session, read_secret
 
 _CONNECT_SECONDS = 10.0
 # A snapshot may be megabytes over a slow line.

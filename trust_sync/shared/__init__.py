@@ -16,7 +16,7 @@ from trust_sync.shared.config import (
     read_secret,
 )
 from trust_sync.shared.dns_client import DnsClient
-from trust_sync.shared.https import new_session, tls_context
+from trust_sync.shared.https import new_session
 from trust_sync.shared.notices import Notice, Trigger
 from trust_sync.shared.reporting import Reporting
 from trust_sync.shared.time_slice import TimeSlice
@@ -38,5 +38,4 @@ __all__ = [
     "new_session",
     "read_secret",
     "retry_delay",
-    "tls_context",
 ]

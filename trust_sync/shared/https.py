@@ -1,9 +1,8 @@
-"""What every HTTPS request has in common: certificate verification, and bounds on what the peer can send."""
+"""What every HTTPS request has in common: bounds on what the peer can send."""
 
 from __future__ import annotations
 
 import itertools
-import ssl
 from typing import Any
 
 import aiohttp
@@ -11,13 +10,6 @@ from aiohttp.connector import Connection
 
 _MAX_INTERIM_RESPONSES = 8
 _MAX_HEADER_OCTETS = 4096
-
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Verification against `ca_file`, or the system's CAs if None. Raises OSError if the file cannot be used."""
-    context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 class _BoundedResponse(aiohttp.ClientResponse):

@@ -31,6 +31,7 @@ version: 1
 networks:
   house: {ssid: [iot, "iot-*"]}
   cellar: {nas: ["switch-*", 192.0.2.0/24]}
+  loopback: {nas: [127.0.0.0/8]}
 rules:
   - name: quarantined-vendor
     identity: ["*.blocked._device.iot.example"]
@@ -51,6 +52,10 @@ rules:
     identity: ["*.cellar._device.iot.example"]
     networks: [cellar]
     grant: {vlan: 11}
+  - name: loopback-only
+    identity: ["*.loopback._device.iot.example"]
+    networks: [loopback]
+    grant: {vlan: 12}
   - name: everything
     identity: ["*.camera._device.iot.example", "*.reload._device.iot.example", "**.plain.example"]
     grant:
@@ -147,7 +152,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def dns(folder: Path) -> Iterator[tuple[Knot, Unbound]]:
     # Each group has a record from the start: a cached denial of a whole group would cover every name below it.
-    keep = "".join(f"keep.{group}._device TLSA 3 1 1 {'00' * 32}\n" for group in ("camera", "house", "cellar", "lock"))
+    groups = ("camera", "house", "cellar", "lock", "loopback")
+    keep = "".join(f"keep.{group}._device TLSA 3 1 1 {'00' * 32}\n" for group in groups)
     zones = [Zone(ZONE, keep), Zone(PLAIN_ZONE, signed=False)]
     with Knot(folder / "knot", zones) as knot:
         stubs = {zone.name: ("127.0.0.1", knot.port) for zone in zones}

@@ -77,7 +77,7 @@ def test_the_server_certificate_itself_may_be_pinned(serve: Serve, identity: Car
 
 
 def test_a_server_that_does_not_know_the_device(serve: Serve, identity: CardIdentity) -> None:
-    with pytest.raises(CardTlsError, match=r"unknown ca|closed by the server"):
+    with pytest.raises(CardTlsError, match=r"unknown ca|closed by the server|reset by peer"):
         exchange(serve(clients=authority("Others")), identity)
 
 
@@ -94,7 +94,7 @@ def test_a_card_that_fails_or_lies_is_reported(serve: Serve, identity: CardIdent
     with pytest.raises(CardTlsError, match="the card did not sign: the card was pulled out"):
         CardTlsSocket("localhost", serve(), [CA.der], broken, 10)
     lying = CardIdentity(identity.certificate, (), identity.point, lambda digest: identity.sign(bytes(32)))
-    with pytest.raises(CardTlsError, match=r"decrypt error|bad signature|closed by the server"):
+    with pytest.raises(CardTlsError, match=r"decrypt error|bad signature|closed by the server|reset by peer"):
         exchange(serve(), lying)
 
 

@@ -94,10 +94,15 @@ def test_a_password_admits_nobody(
     secret: bytes | None,
     expected: int | None,
 ) -> None:
-    """Without EAP there is no admission, signed or not, with Proxy-State (CVE-2024-3596) or without."""
+    """Without EAP there is no admission, signed or not, with Proxy-State (CVE-2024-3596) or without.
+
+    FreeRADIUS 3.2.5 and later drop an unsigned request with Proxy-State, even of a client that need not sign.
+    """
     before = len(main_server.decisions())
     pairs = ((USER_NAME, b"mouse"), (USER_PASSWORD, bytes(16)), *proxy_state)
     request = access_request(*pairs, sign_with=secret)
+    if proxy_state and secret is None and "limit_proxy_state = yes" in (main_server.raddb / "radiusd.conf").read_text():
+        expected = None
     assert answers(main_server, request, source) == (expected, ACCESS_CHALLENGE)
     assert not any(d["verdict"] == "accept" for d in main_server.decisions()[before:] if not d.get("station"))
 
