@@ -6,6 +6,7 @@ import click
 
 from dane_radius import __version__
 from dane_radius.cli.check import check
+from dane_radius.cli.doctor import doctor
 from dane_radius.cli.install import install
 from dane_radius.cli.running import flush, status
 from dane_radius.cli.tlsa import tlsa
@@ -20,6 +21,7 @@ def main() -> None:
     dane-radius check device.pem --ssid iot            decide about a device, and explain the decision
     dane-radius tlsa device.pem --verify               print its TLSA records, and compare them with the DNS
     dane-radius install --raddb /etc/freeradius/3.0    install the module into FreeRADIUS
+    dane-radius doctor                                 examine the installation
     dane-radius status                                 show the state of the running module
     dane-radius flush a1.camera._device.example.net    remove cached answers of the running module
 
@@ -27,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (check, tlsa, install, status, flush):
+for command in (check, tlsa, install, doctor, status, flush):
     main.add_command(command)

@@ -41,7 +41,8 @@ ARROWS: dict[str, dict[str, set[str]]] = {
         "local": {"core", "dns"},
         "server": {"core", "dns", "local"},
         "install": set(),
-        "cli": {"core", "dns", "local", "server", "install"},
+        "doctor": {"core", "dns", "local", "server"},
+        "cli": {"core", "dns", "local", "server", "install", "doctor"},
         "rlm_python3": {"server"},
     },
     "trust_sync": {
@@ -90,6 +91,7 @@ PURE = {
     "policy": {"model", "matching", "attributes"},
     "dane_radius": {
         "core", "dns.wire", "dns.interpret", "dns.cache", "dns.domains", "dns.background", "dns.parent_names",
+        "doctor.checks", "doctor.facts", "doctor.findings", "doctor.installation", "doctor.raddb",
     },
     "iot_safe_sim": {
         "interface", "card.applet", "card.dispatch", "card.objects", "card.object_store", "card.discovery",
