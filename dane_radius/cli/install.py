@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from dane_radius.cli.common import REFUSED, fail, print_json
-from dane_radius.install import Installer, InstallError, Layout
-from dane_radius.install.radiusd import check_configuration
+from dane_radius.install import Installer, InstallError, Layout, remembered_options
+from dane_radius.install.installer import Report
+from dane_radius.install.steps import Edit
 
 _RADDB = Path("/etc/freeradius/3.0")
 _DEFAULTS = Layout(raddb=_RADDB)
@@ -60,20 +62,30 @@ def _option(name: str, text: str, kind: Any = Path, *, standard: object = None) 
 )
 @click.option("--check/--no-check", "check", default=True, help="Check the configuration with radiusd -C afterwards.")
 @click.option("--uninstall", is_flag=True, help="Remove the installation, and restore what it displaced.")
-@click.option("--dry-run", is_flag=True, help="Only report what would be done.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace or remove files that were changed by hand, too. Not the settings, unless --uninstall is given.",
+)
+@click.option("--dry-run", is_flag=True, help="Only report what would be done, step by step.")
+@click.option("--diff", is_flag=True, help="Only show how files that were changed by hand differ from the new version.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def install(
     raddb: Path,
     check: bool,
     uninstall: bool,
+    force: bool,
     dry_run: bool,
+    diff: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Install the module into FreeRADIUS: copy its files, enable them, and check the configuration.
 
-    A file that was changed by hand is kept, and the new version is written beside it. Run the command again after an
-    upgrade to update the files. Options that are not given keep their values from the last installation.
+    All or nothing: if a step fails, or the server refuses the result, everything is restored. If the command is
+    interrupted, its next run does that first. A file that was changed by hand is kept, and the new version is written
+    beside it. Run the command again after an upgrade to update the files. Options that are not given keep their values
+    from the last installation.
 
     \b
     Example:
@@ -81,29 +93,56 @@ def install(
       dane-radius install --hint-socket /run/trust-sync/trust-sync.sock --accounting sqlite
       dane-radius install --uninstall
     """
+    if diff and uninstall:
+        fail("--diff compares with what an installation would write: give it without --uninstall")
+    raddb = raddb.absolute()
     try:
-        layout = Layout.from_options(raddb.absolute(), options)
-        installer = Installer(layout, dry_run=dry_run)
-        report = installer.uninstall() if uninstall else installer.install()
+        layout = Layout.from_options(raddb, options, remembered_options(raddb))
+        installer = Installer(layout, dry_run=dry_run or diff, force=force and not diff)
+        report = installer.uninstall(check=check) if uninstall else installer.install(check=check)
     except InstallError as error:
         fail(str(error), REFUSED)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}", REFUSED)
-    checked: str | None = None
-    passed = True
-    if check and not dry_run:
-        passed, checked = check_configuration(layout.raddb)
-    if as_json:
-        print_json(
-            {"dry_run": dry_run, "actions": report.actions, "notes": report.notes, "check": checked, "passed": passed}
-        )
+    if diff:
+        click.echo("".join(_difference(edit) for edit in report.edits), nl=False)
+    elif as_json:
+        _print_json(report, dry_run)
     else:
-        for action in report.actions:
-            click.echo(f"{'would ' if dry_run else ''}{action}")
-        if not report.changed:
-            click.echo("nothing to do")
-        for note in report.notes:
-            click.echo(f"note: {note}")
-        if checked is not None:
-            click.echo(checked)
-    sys.exit(0 if passed else REFUSED)
+        _print(report, dry_run)
+    sys.exit(0 if report.passed else REFUSED)
+
+
+def _difference(edit: Edit) -> str:
+    """A unified diff from the file as it is to the new version."""
+    current, proposed = (
+        text.decode("utf-8", "replace").splitlines(keepends=True) for text in (edit.current, edit.proposed)
+    )
+    lines = difflib.unified_diff(current, proposed, str(edit.path), f"{edit.path} (new version)")
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def _print_json(report: Report, dry_run: bool) -> None:
+    print_json(
+        {
+            "dry_run": dry_run,
+            "actions": report.actions,
+            "steps": report.steps,
+            "notes": report.notes,
+            "changed_by_hand": [str(edit.path) for edit in report.edits],
+            "check": report.check,
+            "passed": report.passed,
+            "rolled_back": report.rolled_back,
+        }
+    )
+
+
+def _print(report: Report, dry_run: bool) -> None:
+    for action in report.actions:
+        click.echo(f"{'would ' if dry_run else ''}{action}")
+    if not report.actions:
+        click.echo("nothing to do")
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    if report.check is not None:
+        click.echo(report.check)

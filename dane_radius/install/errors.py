@@ -2,4 +2,4 @@
 
 
 class InstallError(RuntimeError):
-    """The installation cannot be done as requested. Steps before the error stay done; a second run completes them."""
+    """The installation cannot be done as requested. Nothing has changed, unless the text says otherwise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -12,7 +13,8 @@ from typing import Any
 
 import dane_radius
 from dane_radius.install import server_limits
-from dane_radius.install.manifest import load_manifest
+from dane_radius.install.errors import InstallError
+from dane_radius.install.manifest import Options
 
 # Options that an operator chose stay in force at the next installation, after an upgrade for example.
 _PATHS = frozenset({"config_dir", "anchors", "server_key", "server_certificate", "hint_socket"})
@@ -54,19 +56,22 @@ class Layout:
     threads: int = server_limits.DEFAULT_THREADS
 
     @classmethod
-    def from_options(cls, raddb: Path, given: Mapping[str, object]) -> Layout:
+    def from_options(cls, raddb: Path, given: Mapping[str, object], remembered: Options) -> Layout:
         """A layout from command line options. An option that is None has its value from the last installation.
 
-        An empty `hint_socket` means none. Raises InstallError if the manifest of the last installation is unreadable.
+        An empty `hint_socket` means none. Raises InstallError for a value that a configuration file cannot contain.
         """
-        remembered = load_manifest(raddb).get("options", {})
         chosen: dict[str, Any] = {}
         for name in _OPTIONS:
             value = given.get(name)
             if value is None:
-                value = remembered.get(name)
+                value = getattr(remembered, name)
             if value is not None:
                 chosen[name] = value
+            if re.search(r"[\x00-\x1f\x7f\"'\\]", str(value)):
+                raise InstallError(
+                    f"--{name.replace('_', '-')} {value!s}: no quotes, backslashes or control characters"
+                )
         for name in _PATHS & chosen.keys():
             chosen[name] = Path(chosen[name]).absolute() if chosen[name] else None
         return cls(raddb=raddb, **chosen)
@@ -75,6 +80,10 @@ class Layout:
         """The options that `from_options` reads from the manifest."""
         values = {name: getattr(self, name) for name in _OPTIONS}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+    def outside_folders(self) -> tuple[Path, ...]:
+        """The folders outside of raddb that an installation makes if they are missing."""
+        return (self.config_dir, self.anchors, self.anchors / "ca", self.session_dir, self.accounting_db.parent)
 
     def values(self) -> dict[str, str]:
         """The value of each `@name@` in the installed files."""

@@ -91,7 +91,9 @@ PURE = {
     "policy": {"model", "matching", "attributes"},
     "dane_radius": {
         "core", "dns.wire", "dns.interpret", "dns.cache", "dns.domains", "dns.background", "dns.parent_names",
-        "doctor.checks", "doctor.facts", "doctor.findings", "doctor.installation", "doctor.raddb",
+        "doctor.checks", "doctor.facts", "doctor.findings", "doctor.installation", "doctor.raddb", "install.nodes",
+        "install.steps", "install.places", "install.builder", "install.install_plan", "install.uninstall_plan",
+        "install.policies", "install.journal",
     },
     "iot_safe_sim": {
         "interface", "card.applet", "card.dispatch", "card.objects", "card.object_store", "card.discovery",

@@ -107,6 +107,18 @@ def test_install_passes_the_servers_check_and_is_idempotent(machine: Machine, fo
     assert machine.snapshot() == before, "--uninstall did not restore the stock configuration"
 
 
+@pytest.mark.parametrize("keep_default", [False, True])
+def test_message_authenticators_are_demanded_where_the_server_can(machine: Machine, keep_default: bool) -> None:
+    """CVE-2024-3596. FreeRADIUS has the settings from 3.2.5 on; before, they would stop its start."""
+    conf = machine.raddb / "radiusd.conf"
+    keys = re.compile(r"^\t(require_message_authenticator|limit_proxy_state) = (\w+)$", re.MULTILINE)
+    known = keys.findall(conf.read_text())
+    assert {value for _, value in known} <= {"auto"}
+    options = ["--keep-default", "--no-check"] if keep_default else []
+    assert machine.install(*_certificate(machine), *options)[0] == 0
+    assert keys.findall(conf.read_text()) == [(key, "auto" if keep_default else "yes") for key, _ in known]
+
+
 def _certificate(machine: Machine) -> list[str]:
     from tests.harness.pki import authority
 
@@ -140,7 +152,8 @@ def test_the_servers_limits_are_raised_as_asked_and_given_back(machine: Machine)
     status = conf.stat()
     # None: as in the previous install.
     for threads, expected, waiting in ((0, 32, 28), (100, 100, 87), (None, 100, 87), (2000, 2000, 1750)):
-        options = [] if threads is None else ["--threads", str(threads)]
+        # --keep-default: nothing else in radiusd.conf changes.
+        options = ["--keep-default"] if threads is None else ["--keep-default", "--threads", str(threads)]
         code, report = machine.install(*_certificate(machine), *options, "--no-check")
         assert code == 0
         assert threads_of(conf.read_text()) == expected
@@ -181,6 +194,33 @@ def test_an_upgrade_keeps_what_was_chosen(machine: Machine, request: pytest.Fixt
         assert not (machine.raddb / "mods-enabled/dane_sql").is_symlink()
         assert str(machine.folder / "pki") in (machine.raddb / "mods-available/dane_eap").read_text()
         assert '\n# socket = "/run/' in (machine.folder / "etc" / "dane-radius.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("policy.yaml", "version: 1", "version: 9", "policy.yaml"),
+        ("policy.yaml", "version: 1", "version: [", "policy.yaml"),
+        ("dane-radius.toml", "policy = ", "polizy = ", "polizy"),
+        ("dane-radius.toml", "policy = ", "policy = = ", "dane-radius.toml"),
+        ("dane-radius.toml", 'policy.yaml"', 'absent.yaml"', "absent.yaml"),
+    ],
+    ids=["version", "yaml", "key", "toml", "absent"],  # folders are called so
+)
+def test_a_broken_policy_or_configuration_fails_the_check(
+    machine: Machine, file: str, old: str, new: str, said: str
+) -> None:
+    """FreeRADIUS 3.2.7 does not instantiate the module for its check."""
+    assert machine.install(*_certificate(machine))[0] == 0
+    path = machine.folder / "etc" / file
+    good = path.read_text()
+    path.write_text(good.replace(old, new))
+    assert path.read_text() != good
+    code, report = machine.install()
+    assert (code, report["passed"]) == (1, False)
+    assert said in str(report["check"])
+    path.write_text(good)
+    assert machine.install()[0] == 0
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", '{"version": 2}', '{"version": 1, "options": [], "files": {}}'])
