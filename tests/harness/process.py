@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -129,18 +130,29 @@ async def wait_for_async(condition: Callable[[], object], what: str, seconds: fl
         await asyncio.sleep(0.02)
 
 
+# Below the range from which the kernel gives ports to clients (32768 to 60999): a client of another test could take
+# such a port between this choice and the daemon's start.
+_PORTS = range(10_000, 32_000)
+_handed_out: set[int] = set()
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that is free for UDP and TCP on `address` right now."""
+    """A port that is free for UDP and TCP on `address` now, and that this process has not chosen before."""
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind((address, 0))
-            port: int = tcp.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                try:
-                    udp.bind((address, port))
-                except OSError:
-                    continue
-                return port
+        port = random.choice(_PORTS)
+        if port in _handed_out:
+            continue
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            try:
+                tcp.bind((address, port))
+                udp.bind((address, port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
 
 
 def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float = 60.0, stdin: str | None = None) -> str:
