@@ -34,15 +34,15 @@ _MAX_DECISION_SECONDS = 0.25
 
 # A device that authenticates again presents the same certificate, usually at the same network.
 _parse_leaf_cached = lru_cache(maxsize=8192)(parse_leaf)
-_prepare_cached = lru_cache(maxsize=8192)(prepare)
+_first_pass_cached = lru_cache(maxsize=8192)(prepare)
 
 
 def _parse_leaf(data: bytes) -> Leaf:
     return _parse_leaf_cached(data) if len(data) <= MAX_CACHED_OCTETS else parse_leaf(data)
 
 
-def _prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
-    return (_prepare_cached if len(leaf.der) <= MAX_CACHED_OCTETS else prepare)(leaf, policy, request)
+def _first_pass(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
+    return (_first_pass_cached if len(leaf.der) <= MAX_CACHED_OCTETS else prepare)(leaf, policy, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Authenticator:
         `NotYet` is the wait that should precede the call of `decide`, which takes it as `early`. Raises Refused if
         there is no certificate, or an invalid one.
         """
-        prepared = _prepare(self._leaf(session_path, None), self._policies.current, request)
+        prepared = _first_pass(self._leaf(session_path, None), self._policies.current, request)
         if isinstance(prepared, Prepared):
             self._early_prepared[session_path] = prepared
             if len(self._early_prepared) > _MAX_PREPARED:
@@ -113,7 +113,7 @@ class Authenticator:
         answer = self._early_answer(early, authentication.session_path) if early else None
         policy = self._policies.current
         try:
-            prepared = self._prepare(authentication, policy)
+            prepared = self._first_pass_of(authentication, policy)
         except Refused as refusal:
             return Decision(refuse(refusal, policy))
         if isinstance(prepared, Ruling):
@@ -135,7 +135,7 @@ class Authenticator:
         answer = self._waits.answer(wait)
         policy = self._policies.current
         if prepared.policy is not policy:
-            by_new_policy = _prepare(prepared.leaf, policy, wait.subject.request)
+            by_new_policy = _first_pass(prepared.leaf, policy, wait.subject.request)
             if isinstance(by_new_policy, Ruling):
                 return Decision(by_new_policy)
             name = by_new_policy.name
@@ -151,7 +151,7 @@ class Authenticator:
             return None
         return self._waits.answer(found)
 
-    def _prepare(self, authentication: Authentication, policy: Policy) -> Prepared | Ruling:
+    def _first_pass_of(self, authentication: Authentication, policy: Policy) -> Prepared | Ruling:
         """The first pass of policy over the certificate. Raises Refused if there is no valid certificate.
 
         The result of `look_ahead` is used again if the request and the policy are the same.
@@ -161,7 +161,7 @@ class Authenticator:
             prepared = self._early_prepared.pop(authentication.session_path, None)
             if prepared is not None and prepared.policy is policy and prepared.request == request:
                 return prepared
-        return _prepare(self._leaf(authentication.session_path, authentication.session_reference), policy, request)
+        return _first_pass(self._leaf(authentication.session_path, authentication.session_reference), policy, request)
 
     def _leaf(self, session_path: str, session_reference: str | None) -> Leaf:
         directory = self._session.directory
