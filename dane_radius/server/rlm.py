@@ -42,6 +42,11 @@ _EARLY_WAIT = "Tmp-String-7"
 # The value of _WAIT when the outer server refuses a device that was accepted.
 _NOT_SENT = "accept-not-sent"
 
+_LOST_LOG = (
+    'log.destination = "stderr": FreeRADIUS closes its standard error once it has started, and decisions are lost; '
+    'a file, or "/dev/stdout" in a container, is expected'
+)
+
 _service: Service | None = None
 
 
@@ -104,6 +109,8 @@ def instantiate(_: Any) -> int:
         return 0
     try:
         service = Service(load_config(_config_path()))
+        if service.config.log.destination == "stderr":
+            _radlog(_L_ERR, _LOST_LOG)
         service.start()
         # The objects that exist now are permanent: the garbage collector does not need to traverse them.
         gc.collect()

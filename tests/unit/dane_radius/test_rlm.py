@@ -286,6 +286,15 @@ def test_an_accept_that_cannot_be_returned_is_a_reject_in_the_log_too(
     assert [told.ruling.reason for told in reported] == [ReasonCode.DANE_MATCH, ReasonCode.INTERNAL_ERROR]
 
 
+def test_a_log_that_freeradius_closes_is_warned_of(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rlm.instantiate(None) == 0
+    assert "decisions are lost" not in capsys.readouterr().err
+    assert rlm.detach(None) == 2
+    configured.write_text(configured.read_text().replace('destination = "', 'destination = "stderr" # "'))
+    assert rlm.instantiate(None) == 0
+    assert '"/dev/stdout" in a container, is expected' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
