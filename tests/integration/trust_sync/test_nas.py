@@ -13,10 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.harness.freeradius import SECRET, FreeRadius
+from tests.harness.freeradius import SECRET, FreeRadius, start_freeradius
 from tests.harness.knot import Knot, Zone
 from tests.harness.pki import self_signed
-from tests.harness.process import Daemon, run, start, wait_for
+from tests.harness.process import Daemon, run, wait_for
 from tests.harness.trust_sync import TrustSync
 from tests.harness.unbound import Unbound
 from tests.integration.iot_registry.parts import PostgreSQL
@@ -83,12 +83,7 @@ server coa {{
 }}
 """
         )
-        self.daemon = start(
-            "freeradius as a NAS",
-            ["freeradius", "-fxx", "-l", "stdout", "-d", self.folder],
-            log=self.folder / "nas.log",
-            ready=lambda: "Ready to process requests" in self.text(),
-        )
+        self.daemon = start_freeradius(self.folder, self.folder / "nas.log", debug=True)
         return self
 
     def __exit__(self, *exc: object) -> None:
