@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar, Union
+from typing import Any, TypeAlias, TypeVar
 
 from dane_radius.core import Answer
 from dane_radius.server import Config
@@ -25,7 +25,7 @@ class NotTried:
     why: str
 
 
-Fact = Union[T, NotTried]  # noqa: UP007  # An alias with a type variable.
+Fact: TypeAlias = T | NotTried
 
 
 @dataclass(frozen=True, slots=True)

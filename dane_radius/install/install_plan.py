@@ -14,7 +14,7 @@ from pathlib import Path
 from dane_radius.install import places, policies, server_limits, server_security
 from dane_radius.install.builder import Builder, Scene
 from dane_radius.install.layout import Layout
-from dane_radius.install.manifest import MANIFEST, Limit, Manifest, Options, encode_manifest
+from dane_radius.install.manifest import MANIFEST, Limit, Manifest, Options, StockLink, encode_manifest
 from dane_radius.install.nodes import Absent, File, Folder, Link, name_of
 from dane_radius.install.steps import Edit, Plan
 
@@ -206,7 +206,7 @@ class _Installation:
     def _is_free(self, path: Path) -> bool:
         return isinstance(self._build.at(path), Absent)
 
-    def _displace(self, name: str) -> None:
+    def _displace(self, name: StockLink) -> None:
         path = self._raddb / name
         found = self._build.at(path)
         if isinstance(found, Link):
@@ -218,12 +218,12 @@ class _Installation:
                 "on the same ports, the server will not start"
             )
 
-    def _remember(self, name: str) -> None:
+    def _remember(self, name: StockLink) -> None:
         path = self._raddb / name
         found = self._build.at(path)
         if isinstance(found, Link):
-            self._manifest.displaced[name] = found.target  # type: ignore[index]  # one of _Stock
-            self._manifest.owners[name] = (found.uid, found.gid)  # type: ignore[index]
+            self._manifest.displaced[name] = found.target
+            self._manifest.owners[name] = (found.uid, found.gid)
             self._build.note(f"{path} is disabled: it would use the same ports (--keep-default leaves it)")
 
     def _radiusd_conf(self) -> None:
@@ -250,15 +250,15 @@ class _Installation:
         if not self._layout.keep_default:
             text, keys = server_security.require_signatures(text)
             if keys:
-                self._manifest.security += [key for key in keys if key not in self._manifest.security]  # type: ignore[misc]
+                self._manifest.security += [key for key in keys if key not in self._manifest.security]
                 said.append(f"set {' and '.join(keys)} to yes in {path}")
         self._build.change(path, File(_encode(text), found.mode, found.uid, found.gid), "; ".join(said))
 
-    def _record_limits(self, changes: Mapping[str, server_limits.Change]) -> None:
+    def _record_limits(self, changes: Mapping[server_limits.LimitKey, server_limits.Change]) -> None:
         for key, change in changes.items():
             # The removal restores the value from before the first installation.
-            known = self._manifest.limits.get(key)  # type: ignore[call-overload]  # one of the two limits
-            self._manifest.limits[key] = Limit(old=known.old if known else change.old, new=change.new)  # type: ignore[index]
+            known = self._manifest.limits.get(key)
+            self._manifest.limits[key] = Limit(old=known.old if known else change.old, new=change.new)
 
     def _record(self) -> None:
         path = self._raddb / MANIFEST

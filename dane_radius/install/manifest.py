@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from dane_radius.install.errors import InstallError
 from dane_radius.install.nodes import Absent, File, Node, name_of
+from dane_radius.install.server_limits import LimitKey
+from dane_radius.install.server_security import SecurityKey
 
 MANIFEST = ".dane-radius.json"
 VERSION = 1
@@ -22,7 +24,7 @@ _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4096)]
 # The values are written into configuration files, between quotes.
 _Value = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\x22\x27\x5c]*$", max_length=4096)]
-_Stock = Literal["sites-enabled/default", "sites-enabled/inner-tunnel", "mods-enabled/eap"]
+StockLink = Literal["sites-enabled/default", "sites-enabled/inner-tunnel", "mods-enabled/eap"]
 
 
 class _Section(BaseModel):
@@ -60,11 +62,11 @@ class Manifest(_Section):
     version: Literal[1] = 1
     files: dict[_Text, _Digest] = Field(default_factory=dict)
     links: dict[_Text, _Text] = Field(default_factory=dict)
-    displaced: dict[_Stock, _Text] = Field(default_factory=dict)
-    owners: dict[_Stock, tuple[int, int]] = Field(default_factory=dict, strict=False)
+    displaced: dict[StockLink, _Text] = Field(default_factory=dict)
+    owners: dict[StockLink, tuple[int, int]] = Field(default_factory=dict, strict=False)
     folders: list[_Text] = Field(default_factory=list)
-    limits: dict[Literal["max_requests", "max_servers"], Limit] = Field(default_factory=dict)
-    security: list[Literal["require_message_authenticator", "limit_proxy_state"]] = Field(default_factory=list)
+    limits: dict[LimitKey, Limit] = Field(default_factory=dict)
+    security: list[SecurityKey] = Field(default_factory=list)
     options: Options = Field(default_factory=Options)
 
 

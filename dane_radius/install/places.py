@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dane_radius.install.manifest import MANIFEST
+from dane_radius.install.manifest import MANIFEST, StockLink
 
 # In the order in which they are written. Policies come first, because sites call them.
 POLICY_FILE = "policy.d/dane"
@@ -33,10 +33,10 @@ ENABLED = {
 }
 SITE, SITE_TARGET = "sites-enabled/dane", "../sites-available/dane"
 ACCOUNTING, ACCOUNTING_TARGET = "mods-enabled/dane_sql", "../mods-available/dane_sql"
-STOCK_SITE = "sites-enabled/default"
+STOCK_SITE: StockLink = "sites-enabled/default"
 # Stock sites that listen on the same ports, or that need the stock eap module, which is last. Only their links are
 # removed, and the removal of the installation restores them.
-DISPLACED = (STOCK_SITE, "sites-enabled/inner-tunnel", "mods-enabled/eap")
+DISPLACED: tuple[StockLink, ...] = (STOCK_SITE, "sites-enabled/inner-tunnel", "mods-enabled/eap")
 # A site that exists only between the first and the last change of a link. An eap module starts only if a site
 # authenticates with it, and such a site only with the module. This one stands in for the site, and receives no packets.
 # The stock eap module needs the other types too.

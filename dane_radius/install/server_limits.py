@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+LimitKey = Literal["max_requests", "max_servers"]
 
 # For a building with a thousand devices in a zone 100 ms away, of which some hundred wait at the same time.
 DEFAULT_THREADS = 1024
@@ -26,11 +29,12 @@ class Change:
     new: int
 
 
-def required(threads: int) -> dict[str, int]:
+def required(threads: int) -> dict[LimitKey, int]:
     """The least value of each setting for this number of threads.
 
-    `start_servers` and the settings for spare threads stay unchanged. FreeRADIUS starts threads as fast as it needs
-    them. Packets that alternate between many idle threads take 5 % more CPU time than with few, whose caches are warm.
+    `start_servers` and the settings for spare threads stay unchanged. FreeRADIUS starts more threads
+    as packets arrive. Packets that alternate between many idle threads take 5 % more CPU time than with few, whose
+    caches are warm.
     """
     return {"max_requests": _MAX_REQUESTS, "max_servers": threads}
 
@@ -45,9 +49,9 @@ def threads_of(text: str) -> int | None:
     return _read(text, "max_servers")
 
 
-def raise_to(text: str, least: Mapping[str, int]) -> tuple[str, dict[str, Change], list[str]]:
+def raise_to(text: str, least: Mapping[LimitKey, int]) -> tuple[str, dict[LimitKey, Change], list[LimitKey]]:
     """A radiusd.conf with each setting at its least value or above, the changes, and the settings that it lacks."""
-    changes: dict[str, Change] = {}
+    changes: dict[LimitKey, Change] = {}
     missing = []
     for key, value in least.items():
         current = _read(text, key)
@@ -59,7 +63,7 @@ def raise_to(text: str, least: Mapping[str, int]) -> tuple[str, dict[str, Change
     return text, changes, missing
 
 
-def restore(text: str, changes: Mapping[str, Change]) -> tuple[str, list[str]]:
+def restore(text: str, changes: Mapping[LimitKey, Change]) -> tuple[str, list[LimitKey]]:
     """A radiusd.conf with the old values, and the settings that keep theirs because they were changed since."""
     kept = []
     for key, change in changes.items():

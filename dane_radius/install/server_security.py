@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
-_KEYS = ("require_message_authenticator", "limit_proxy_state")
+SecurityKey = Literal["require_message_authenticator", "limit_proxy_state"]
+
+_KEYS: tuple[SecurityKey, ...] = ("require_message_authenticator", "limit_proxy_state")
 _SECTION = re.compile(r"^security\s*\{.*?^\}", re.MULTILINE | re.DOTALL)
 _STOCK, _SAFE = "auto", "yes"
 
 
-def require_signatures(text: str) -> tuple[str, list[str]]:
+def require_signatures(text: str) -> tuple[str, list[SecurityKey]]:
     """A radiusd.conf that requires Message-Authenticators from all clients, and the settings that changed.
 
     Only `auto` is changed: the operator chose any other value.
@@ -22,16 +25,17 @@ def require_signatures(text: str) -> tuple[str, list[str]]:
     return _set(text, _KEYS, _STOCK, _SAFE)
 
 
-def restore(text: str, keys: Iterable[str]) -> str:
+def restore(text: str, keys: Iterable[SecurityKey]) -> str:
     """A radiusd.conf with these settings back at `auto`, except those that were changed since."""
     return _set(text, keys, _SAFE, _STOCK)[0]
 
 
-def _set(text: str, keys: Iterable[str], old: str, new: str) -> tuple[str, list[str]]:
+def _set(text: str, keys: Iterable[SecurityKey], old: str, new: str) -> tuple[str, list[SecurityKey]]:
     section = _SECTION.search(text)
     if section is None:
         return text, []
-    body, changed = section[0], []
+    body = section[0]
+    changed: list[SecurityKey] = []
     for key in keys:
         body, count = re.subn(rf"^(\s*{re.escape(key)}\s*=\s*){old}\b", rf"\g<1>{new}", body, flags=re.MULTILINE)
         if count:

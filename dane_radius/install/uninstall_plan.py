@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dane_radius.install import places, server_limits, server_security
 from dane_radius.install.builder import Builder, Scene
-from dane_radius.install.manifest import MANIFEST, Manifest
+from dane_radius.install.manifest import MANIFEST, Manifest, StockLink
 from dane_radius.install.nodes import Absent, File, Folder, Link
 from dane_radius.install.steps import Plan
 
@@ -45,9 +45,9 @@ class _Removal:
                 self._restore_link(name)
         self._site()
         links = {**places.ENABLED, places.ACCOUNTING: places.ACCOUNTING_TARGET}
-        for name, target in reversed(links.items()):
-            if str(self._raddb / name) in self._manifest.links:
-                self._build.remove_link(self._raddb / name, target, "disable", force=self._force)
+        for link, target in reversed(links.items()):
+            if str(self._raddb / link) in self._manifest.links:
+                self._build.remove_link(self._raddb / link, target, "disable", force=self._force)
 
     def _site(self) -> None:
         """Replace our site by the stock one in one rename. Or only remove ours."""
@@ -60,17 +60,17 @@ class _Removal:
             self._build.remove_link(ours, places.SITE_TARGET, "disable", force=self._force)
             self._restore_link(places.STOCK_SITE)
 
-    def _may_restore(self, name: str) -> bool:
+    def _may_restore(self, name: StockLink) -> bool:
         return name in self._manifest.displaced and isinstance(self._build.at(self._raddb / name), Absent)
 
-    def _displaced(self, name: str) -> Link:
+    def _displaced(self, name: StockLink) -> Link:
         # Manifests of earlier versions do not have the owner. Debian's links belong to the owner of their folder.
         folder = self._build.at((self._raddb / name).parent)
         owner = (folder.uid, folder.gid) if isinstance(folder, Folder) else (0, 0)
-        uid, gid = self._manifest.owners.get(name, owner)  # type: ignore[call-overload]  # one of _Stock
-        return Link(self._manifest.displaced[name], uid, gid)  # type: ignore[index]
+        uid, gid = self._manifest.owners.get(name, owner)
+        return Link(self._manifest.displaced[name], uid, gid)
 
-    def _restore_link(self, name: str) -> None:
+    def _restore_link(self, name: StockLink) -> None:
         if self._may_restore(name):
             self._build.change(self._raddb / name, self._displaced(name), f"restore link {self._raddb / name}")
 
@@ -80,9 +80,7 @@ class _Removal:
         if not isinstance(found, File):
             return
         before = found.octets.decode("utf-8", "surrogateescape")
-        changes: dict[str, server_limits.Change] = {
-            key: server_limits.Change(limit.old, limit.new) for key, limit in self._manifest.limits.items()
-        }
+        changes = {key: server_limits.Change(limit.old, limit.new) for key, limit in self._manifest.limits.items()}
         text, kept = server_limits.restore(before, changes)
         for key in kept:
             self._build.note(f"{path}: {key} was changed since it was installed; it is left as it is")

@@ -23,7 +23,7 @@ class Pending(Generic[T]):
     def __init__(self, probe: Callable[[], T], seconds: float) -> None:
         """Start the probe. `seconds`: how long `result` waits for it at most, from now on."""
         self._probe, self._ends, self._seconds = probe, time.monotonic() + seconds, seconds
-        self._result: Fact[T] | None = None
+        self._result: Fact[T] = NotTried("the probe has not ended")
         self._done = threading.Event()
         threading.Thread(target=self._run, name="probe", daemon=True).start()
 
@@ -44,8 +44,7 @@ class Pending(Generic[T]):
         """The fact, or why there is none. Never raises."""
         if not self._done.wait(max(0.0, self._ends - time.monotonic())):
             return NotTried(f"no result within {self._seconds:g} s")
-        # None only if the probe itself has returned that.
-        return self._result  # type: ignore[return-value]
+        return self._result
 
 
 def value(fact: Fact[T]) -> T:

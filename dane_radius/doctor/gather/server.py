@@ -72,10 +72,7 @@ def check_configuration(raddb: Path, account: Account) -> ConfigurationCheck:
 
 def _run(command: list[str], seconds: float, account: Account | None) -> tuple[int, str]:
     """The exit code and the output of a command. Raises CannotTry if it takes longer than `seconds`, OSError."""
-    identity: dict[str, object] = {}
-    if account is not None:
-        user = pwd.getpwnam(account.name)
-        identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": sorted(account.gids)}
+    user = pwd.getpwnam(account.name) if account else None
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -84,7 +81,9 @@ def _run(command: list[str], seconds: float, account: Account | None) -> tuple[i
         cwd="/",
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
         start_new_session=True,
-        **identity,  # type: ignore[call-overload]
+        user=user.pw_uid if user else None,
+        group=user.pw_gid if user else None,
+        extra_groups=sorted(account.gids) if account else None,
     )
     try:
         said, _ = process.communicate(timeout=seconds)

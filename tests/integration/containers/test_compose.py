@@ -140,7 +140,7 @@ def test_the_example_settings_are_the_defaults() -> None:
     assert set(settings) == set(re.findall(r"\$\{([A-Z0-9_]+)", TEXT))
     assert load_compose(settings) == COMPOSE
     with pytest.raises(KeyError, match="NAMELESS"):
-        load_compose(text=TEXT.replace("${TAG:-0.1.0}", "${NAMELESS}"))
+        load_compose(text=TEXT.replace("${TAG:-local}", "${NAMELESS}"))
 
 
 def test_the_policy_covers_the_devices_of_the_registry_that_trust_sync_follows() -> None:
