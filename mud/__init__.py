@@ -1,0 +1,95 @@
+"""Manufacturer Usage Descriptions (RFC 8520): what a device needs from the network, as its maker says.
+
+`parse_mud` reads a file. `verify_signature` says who signed it. `compile_acl` makes an abstract access control list of
+it, and `decide` applies that to a packet. `compare` tells what a new version of a file changes, and `widens` whether it
+permits anything new. Everything is pure: no network, no files and no clock.
+"""
+
+from mud.acl import (
+    Action,
+    Controller,
+    Decision,
+    DeviceAcl,
+    Direction,
+    DnsName,
+    Family,
+    LocalNetworks,
+    MacMatch,
+    Manufacturer,
+    Model,
+    MyController,
+    Network,
+    Packet,
+    Peer,
+    PeerFacts,
+    PortSet,
+    Rule,
+    compile_acl,
+    decide,
+    describe_peer,
+    describe_rule,
+)
+from mud.comparison import Change, Comparison, compare, widens
+from mud.document import Mode, MudContainer, MudFile, TlsProfile, authority_of, parse_mud
+from mud.findings import Code, Finding, MudError
+from mud.limits import MAX_FILE_OCTETS, MAX_SIGNATURE_OCTETS
+from mud.signature import (
+    MUD_URL_OID,
+    MUDSIGNER_OID,
+    MudExtensionError,
+    SignatureReason,
+    SignatureRefused,
+    VerifiedSignature,
+    mud_url_of,
+    mudsigner_of,
+    verify_signature,
+)
+
+__all__ = [
+    "MAX_FILE_OCTETS",
+    "MAX_SIGNATURE_OCTETS",
+    "MUDSIGNER_OID",
+    "MUD_URL_OID",
+    "Action",
+    "Change",
+    "Code",
+    "Comparison",
+    "Controller",
+    "Decision",
+    "DeviceAcl",
+    "Direction",
+    "DnsName",
+    "Family",
+    "Finding",
+    "LocalNetworks",
+    "MacMatch",
+    "Manufacturer",
+    "Mode",
+    "Model",
+    "MudContainer",
+    "MudError",
+    "MudExtensionError",
+    "MudFile",
+    "MyController",
+    "Network",
+    "Packet",
+    "Peer",
+    "PeerFacts",
+    "PortSet",
+    "Rule",
+    "SignatureReason",
+    "SignatureRefused",
+    "TlsProfile",
+    "VerifiedSignature",
+    "authority_of",
+    "compare",
+    "compile_acl",
+    "decide",
+    "describe_peer",
+    "describe_rule",
+    "mud_url_of",
+    "mudsigner_of",
+    "parse_mud",
+    "verify_signature",
+    "widens",
+]
