@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from iot_registry.cli.opening import opened
-from iot_registry.cli.options import ROOT_KEY, json_option, settings_options
-from iot_registry.cli.output import format_time, people, print_json, print_table
+from iot_registry.cli.options import ROOT_KEY, settings_options
 from iot_registry.cli.target import Target, target_options
 from iot_registry.core import names
-from iot_registry.local.clock import utc_now
 from iot_registry.local.config import Settings
 from iot_registry.service import succession
 from iot_registry.service.schemas import AuthorityView
+from web_service.cli import format_time, json_option, people, print_json, print_table
+from web_service.local import utc_now
 
 
 @click.group()

@@ -7,8 +7,6 @@ import json
 import click
 
 from iot_registry.cli.import_command import import_command
-from iot_registry.cli.options import SecretOutput, json_option, out_option
-from iot_registry.cli.output import format_time, people, print_json, print_table
 from iot_registry.cli.target import Target, target_options
 from iot_registry.core import names
 from iot_registry.core.tlsa import Profile
@@ -22,8 +20,9 @@ from iot_registry.service.schemas import (
     Rehome,
     Revoke,
 )
-from iot_registry.service.validation import validate
 from iot_registry.store.models import DeviceStatus
+from web_service.cli import SecretOutput, format_time, json_option, out_option, people, print_json, print_table
+from web_service.core import validate
 
 WAIT = click.option(
     "--wait",

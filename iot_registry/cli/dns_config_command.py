@@ -8,13 +8,13 @@ import click
 from sqlalchemy import select
 
 from iot_registry.cli.opening import opened
-from iot_registry.cli.options import json_option, settings_options
-from iot_registry.cli.output import people, print_json
+from iot_registry.cli.options import settings_options
 from iot_registry.local import tsig_keys
-from iot_registry.local.config import Settings, parse_endpoint
-from iot_registry.local.private_files import write_private
+from iot_registry.local.config import Settings
 from iot_registry.signer import config_files
 from iot_registry.store.models import Domain
+from web_service.cli import json_option, people, print_json
+from web_service.local import parse_endpoint, write_private
 
 
 @click.command("dns-config")

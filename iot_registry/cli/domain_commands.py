@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from iot_registry.cli.options import ROOT_KEY, SecretOutput, json_option, out_option
-from iot_registry.cli.output import people, print_json, print_table
+from iot_registry.cli.options import ROOT_KEY
 from iot_registry.cli.target import Target, target_options
 from iot_registry.core.tlsa import Profile
 from iot_registry.service.schemas import DomainCreate
-from iot_registry.service.validation import validate
+from web_service.cli import SecretOutput, json_option, out_option, people, print_json, print_table
+from web_service.core import validate
 
 
 @click.group()

@@ -15,8 +15,8 @@ from typing import Any, TextIO
 import click
 from rich.progress import Progress
 
-from iot_registry.cli.output import people
 from iot_registry.cli.target import Target, target_options
+from web_service.cli import people
 
 
 @click.command("import")

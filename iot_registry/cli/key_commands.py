@@ -6,13 +6,12 @@ import datetime as dt
 
 import click
 
-from iot_registry.cli.options import SecretOutput, json_option, out_option
-from iot_registry.cli.output import format_time, people, print_json, print_table
 from iot_registry.cli.target import Target, target_options
-from iot_registry.local.clock import utc_now
 from iot_registry.service.access import Scope
 from iot_registry.service.schemas import KeyCreate
-from iot_registry.service.validation import validate
+from web_service.cli import SecretOutput, format_time, json_option, out_option, people, print_json, print_table
+from web_service.core import validate
+from web_service.local import utc_now
 
 
 @click.group()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iot_registry.local.clock import utc_now
 from iot_registry.local.config import Settings
 from iot_registry.publication.publication_wait import wait_until_published
 from iot_registry.service import api_keys, audit, bulk_import, devices, domain_setup, domains
@@ -35,7 +34,8 @@ from iot_registry.service.schemas import (
     StatusView,
 )
 from iot_registry.signer import create_signer
-from iot_registry.store.database import Database
+from web_service.local import utc_now
+from web_service.store import Database
 
 
 class LocalAdministration:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iot_registry.cli.local_administration import LocalAdministration
-from iot_registry.core.errors import ConfigurationError
-from iot_registry.local import log
 from iot_registry.local.config import Settings
 from iot_registry.service import initialization
 from iot_registry.service.access import local_principal
 from iot_registry.store import migrate
-from iot_registry.store.database import Database
+from web_service.core import ConfigurationError
+from web_service.local import configure_log
+from web_service.store import Database
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def opened(settings: Settings, *, root_key: Path | None = None, create: bool = F
 
     create: make the state directory if there is none. Raises ConfigurationError.
     """
-    log.configure(settings.registry.log)
+    configure_log(settings.registry.log)
     prepare_state_dir(settings, create=create)
     database = Database(settings.database_url)
     try:

@@ -7,9 +7,8 @@ import json
 import click
 
 from iot_registry.cli.ca_commands import print_authorities
-from iot_registry.cli.options import json_option
-from iot_registry.cli.output import format_time, people, print_json, print_table
 from iot_registry.cli.target import Target, target_options
+from web_service.cli import format_time, json_option, people, print_json, print_table
 
 
 @click.command("status")

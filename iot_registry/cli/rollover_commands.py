@@ -12,17 +12,17 @@ from rich.progress import Progress, TaskID
 
 from iot_registry.cli.local_administration import LocalAdministration
 from iot_registry.cli.opening import opened
-from iot_registry.cli.options import ROOT_KEY, json_option, settings_options
-from iot_registry.cli.output import format_time, people, print_json, print_table
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.cli.options import ROOT_KEY, settings_options
 from iot_registry.local import tsig_keys
-from iot_registry.local.clock import utc_now
 from iot_registry.local.config import Settings
 from iot_registry.publication.publisher import Publisher
 from iot_registry.service import invalidation
 from iot_registry.service import rollover as service
 from iot_registry.service.invalidation import RolloverStep
 from iot_registry.signer import create_signer
+from web_service.cli import format_time, json_option, people, print_json, print_table
+from web_service.core import Reason, Refused
+from web_service.local import utc_now
 
 # Pause before looking again at what another process publishes.
 POLL_SECONDS = 0.1

@@ -10,14 +10,13 @@ from pathlib import Path
 import click
 
 from iot_registry.cli.opening import opened
-from iot_registry.cli.options import json_option, settings_options
-from iot_registry.cli.output import people, print_json
-from iot_registry.local import log, tsig_keys
-from iot_registry.local.clock import utc_now
+from iot_registry.cli.options import settings_options
+from iot_registry.local import tsig_keys
 from iot_registry.local.config import Settings
-from iot_registry.local.private_files import write_private
 from iot_registry.service import authorities, initialization
 from iot_registry.store.models import AuthorityKind
+from web_service.cli import json_option, people, print_json
+from web_service.local import configure_log, utc_now, write_private
 
 LISTEN = click.option("--listen", metavar="HOST:PORT", help="Address of the HTTPS server. Default: 127.0.0.1:8443")
 DOMAIN = click.option("--domain", help="First identity domain, created if the registry is new. Default: home.example")
@@ -40,7 +39,7 @@ def serve_command(settings: Settings) -> None:
     # Imported here, because the other commands do not need the HTTP server.
     from iot_registry.web.server import serve
 
-    log.configure(settings.registry.log)
+    configure_log(settings.registry.log)
     with opened(settings, create=True) as registry, contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(settings, registry.database))
 

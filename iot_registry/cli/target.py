@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import click
-from click.core import ParameterSource
-
 from iot_registry.cli.administration import Administration
 from iot_registry.cli.opening import opened
 from iot_registry.cli.options import settings_options
-from iot_registry.cli.remote_administration import RemoteAdministration, read_api_key
+from iot_registry.cli.remote_administration import RemoteAdministration
 from iot_registry.local.config import Settings
+from iot_registry.service.api_keys import KEYS
+from web_service.cli import Remote, remote_options, remote_service
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _LOCAL = ("config_file", "state_dir", "database_url")
+_KEY_OPTION = "--api-key-file"
 
 
 class Target:
-    """A registry to administer. remote: URL, API key file and CA file; None: the registry of this machine."""
+    """A registry to administer. remote: None: the registry of this machine."""
 
-    def __init__(self, settings: Settings, remote: tuple[str, Path, Path | None] | None) -> None:
+    def __init__(self, settings: Settings, remote: Remote | None) -> None:
         self._settings = settings
         self._remote = remote
 
@@ -37,8 +37,8 @@ class Target:
     def opened(self, root_key: Path | None = None) -> Iterator[Administration]:
         """Open the registry. Raises ConfigurationError."""
         if self._remote is not None:
-            url, key_file, ca_file = self._remote
-            yield RemoteAdministration(url, read_api_key(key_file), ca_file)
+            key = KEYS.read_file(self._remote.key_file)
+            yield RemoteAdministration(self._remote.url, key, self._remote.ca_file)
             return
         with opened(self._settings, root_key=root_key) as registry:
             yield registry
@@ -47,43 +47,13 @@ class Target:
 def target_options(function: Command) -> Command:
     """Options that choose the registry, on this machine or at a URL; the command gets `target`."""
 
-    @click.option("--url", envvar="IOT_REGISTRY_URL", help="Work on the registry at https://HOST[:PORT], over its API.")
-    @click.option(
-        "--api-key-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="IOT_REGISTRY_API_KEY_FILE",
-        help="With --url: file with an API key, mode 0600.",
-    )
-    @click.option(
-        "--ca-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="IOT_REGISTRY_CA_FILE",
-        help="With --url: CA certificates in PEM (see `iot-registry anchor`). Default: those of the system.",
-    )
+    @remote_options("IOT_REGISTRY", "registry", "iot-registry anchor", _KEY_OPTION)
     @settings_options()
     @functools.wraps(function)
     def wrapper(
-        *args: Any, settings: Settings, url: str | None, api_key_file: Path | None, ca_file: Path | None, **kwargs: Any
+        *args: Any, settings: Settings, url: str | None, key_file: Path | None, ca_file: Path | None, **kwargs: Any
     ) -> Any:
-        return function(*args, target=Target(settings, _remote(url, api_key_file, ca_file)), **kwargs)
+        remote = remote_service(url, key_file, ca_file, _LOCAL, _KEY_OPTION)
+        return function(*args, target=Target(settings, remote), **kwargs)
 
     return wrapper  # type: ignore[return-value]  # only click calls the decorated command
-
-
-def _remote(url: str | None, key_file: Path | None, ca_file: Path | None) -> tuple[str, Path, Path | None] | None:
-    """The remote registry that the options name, if any. The command line takes precedence over the environment."""
-    local = [name for name in _LOCAL if _given(name)]
-    if local and _given("url"):
-        raise click.UsageError("--url and --config, --state-dir or --database-url exclude each other: give either")
-    if url is None or local:
-        for name in ("api_key_file", "ca_file"):
-            if _given(name):
-                raise click.UsageError(f"--{name.replace('_', '-')} belongs to --url: give both or neither")
-        return None
-    if key_file is None:
-        raise click.UsageError("--url needs --api-key-file FILE")
-    return url, key_file, ca_file
-
-
-def _given(name: str) -> bool:
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.core.errors import CsrReason
+from web_service.core import Reason, Refused
 
 # A P-256 request with one name has about 300 octets of DER. The bound also limits the work of the parser.
 MAX_CSR_DER = 8 * 1024
@@ -57,7 +58,7 @@ def vet(der: bytes, device_name: str) -> VettedRequest:
         subject = csr.subject
         attributes = list(csr.attributes)
     except _PARSE_ERRORS as error:
-        raise Refused(Reason.CSR_MALFORMED, f"not a PKCS #10 request in DER: {error}", field="csr") from None
+        raise Refused(CsrReason.CSR_MALFORMED, f"not a PKCS #10 request in DER: {error}", field="csr") from None
     public = _check_key(key)
     _check_signature(csr)
     _check_subject(subject, device_name)
@@ -65,7 +66,7 @@ def vet(der: bytes, device_name: str) -> VettedRequest:
     names = _check_extensions(extensions, device_name)
     if not names and not subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         raise Refused(
-            Reason.CSR_FOREIGN_NAME,
+            CsrReason.CSR_FOREIGN_NAME,
             f"found a request without a name, expected the dNSName {device_name}: make the request again with it",
             field="csr.subjectAltName",
         )
@@ -82,7 +83,7 @@ def _check_key(key: object) -> ec.EllipticCurvePublicKey:
     elif isinstance(key, rsa.RSAPublicKey):
         found = f"an RSA key of {key.key_size} bits"
     raise Refused(
-        Reason.CSR_WEAK_KEY,
+        CsrReason.CSR_WEAK_KEY,
         f"found {found}, expected an EC key on P-256 or P-384: make a new key",
         field="csr.subjectPublicKeyInfo",
     )
@@ -97,20 +98,20 @@ def _check_signature(csr: x509.CertificateSigningRequest) -> None:
     if not isinstance(algorithm, _HASHES):
         found = algorithm.name if algorithm else "of an unknown kind"
         raise Refused(
-            Reason.CSR_BAD_SIGNATURE,
+            CsrReason.CSR_BAD_SIGNATURE,
             f"found a signature with hash {found}, expected SHA-256, SHA-384 or SHA-512",
             field="csr.signatureAlgorithm",
         )
     if not valid:
         raise Refused(
-            Reason.CSR_BAD_SIGNATURE,
+            CsrReason.CSR_BAD_SIGNATURE,
             "the signature does not verify with the key in the request: sign the request with that key",
             field="csr.signature",
         )
 
 
 def _foreign_name(found: str, device_name: str, field: str) -> Refused:
-    return Refused(Reason.CSR_FOREIGN_NAME, f"found {found[:120]}, expected only {device_name}", field=field)
+    return Refused(CsrReason.CSR_FOREIGN_NAME, f"found {found[:120]}, expected only {device_name}", field=field)
 
 
 def _same_name(found: object, device_name: str) -> bool:
@@ -131,7 +132,7 @@ def _check_attributes(attributes: list[x509.Attribute]) -> None:
     for attribute in attributes:
         if attribute.oid not in allowed:
             raise Refused(
-                Reason.CSR_EXTENSION,
+                CsrReason.CSR_EXTENSION,
                 f"found attribute {attribute.oid.dotted_string}, expected only an extension request",
                 field="csr.attributes",
             )
@@ -146,14 +147,14 @@ def _check_extensions(extensions: x509.Extensions, device_name: str) -> list[str
         elif isinstance(value, x509.BasicConstraints):
             if value.ca:
                 raise Refused(
-                    Reason.CSR_WANTS_CA,
+                    CsrReason.CSR_WANTS_CA,
                     "found basicConstraints CA:TRUE, expected an end entity: leave it out of the request",
                     field="csr.basicConstraints",
                 )
         elif isinstance(value, x509.KeyUsage):
             if value.key_cert_sign or value.crl_sign:
                 raise Refused(
-                    Reason.CSR_WANTS_CA,
+                    CsrReason.CSR_WANTS_CA,
                     "found keyUsage keyCertSign or cRLSign, expected digitalSignature only",
                     field="csr.keyUsage",
                 )
@@ -161,13 +162,13 @@ def _check_extensions(extensions: x509.Extensions, device_name: str) -> list[str
             if set(value) - {ExtendedKeyUsageOID.CLIENT_AUTH}:
                 found = ", ".join(oid.dotted_string for oid in value)
                 raise Refused(
-                    Reason.CSR_EXTENSION,
+                    CsrReason.CSR_EXTENSION,
                     f"found extended key usage {found}, expected clientAuth only",
                     field="csr.extendedKeyUsage",
                 )
         elif extension.oid != ExtensionOID.SUBJECT_KEY_IDENTIFIER:
             raise Refused(
-                Reason.CSR_EXTENSION,
+                CsrReason.CSR_EXTENSION,
                 f"found a request for extension {extension.oid.dotted_string}, expected only subjectAltName, "
                 "basicConstraints, keyUsage and extendedKeyUsage",
                 field="csr.extensions",

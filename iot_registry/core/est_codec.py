@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.core.errors import CsrReason
+from web_service.core import Refused
 
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
 CSR_ATTRS = "application/csrattrs"
@@ -24,12 +25,12 @@ def decode_body(body: bytes) -> bytes:
     """The octets of a base64 body, white space ignored (RFC 8951 section 3.1). Raises Refused."""
     compact = _WHITESPACE.sub(b"", body)
     if not compact:
-        raise Refused(Reason.BAD_ENCODING, "found an empty body, expected a PKCS #10 request in base64", field="csr")
+        raise Refused(CsrReason.BAD_ENCODING, "found an empty body, expected a PKCS #10 request in base64", field="csr")
     try:
         return base64.b64decode(compact, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refused(
-            Reason.BAD_ENCODING,
+            CsrReason.BAD_ENCODING,
             f"found a body that is not base64 ({error}), expected a PKCS #10 request in base64",
             field="csr",
         ) from None

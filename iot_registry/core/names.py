@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from iot_registry.core.errors import Reason, Refused
+from web_service.core import Reason, Refused
 
 # RFC 1035 section 3.1: 255 octets on the wire are 253 characters of text.
 MAX_NAME = 253

@@ -15,12 +15,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from iot_registry.core import ca_certificates, names
-from iot_registry.core.errors import ConfigurationError
-from iot_registry.local import private_files, private_keys
-from iot_registry.local.config import Settings, parse_endpoint
+from iot_registry.local import private_keys
+from iot_registry.local.config import Settings
 from iot_registry.service import authorities
 from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.store.models import AuthorityKind, Domain
+from web_service.core import ConfigurationError
+from web_service.local import parse_endpoint, write_private
 
 # Lifetime of the server's certificate, and how long before its expiry it is replaced.
 LIFETIME_DAYS = 90
@@ -117,7 +118,7 @@ class ServerTls:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             certificate_path, key_path = Path(folder) / "server.pem", Path(folder) / "server.key"
             private_keys.save(key_path, key)
-            private_files.write_private(certificate_path, certificate.public_bytes(Encoding.PEM))
+            write_private(certificate_path, certificate.public_bytes(Encoding.PEM))
             _load(context, certificate_path, key_path)
         return context
 

@@ -6,46 +6,18 @@ Precedence: command-line option, then the file, then the default here.
 from __future__ import annotations
 
 import ipaddress
-import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from iot_registry.core import names
-from iot_registry.core.errors import ConfigurationError, Refused
 from iot_registry.core.tlsa import Profile
+from web_service.core import ConfigurationError, Refused
+from web_service.local import ConnectionsSection, Endpoint, Listen, Section, load_settings, parse_endpoint
 
 DEFAULT_STATE_DIR = Path("/var/lib/iot-registry")
 DEFAULT_DOMAIN = "home.example"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An address and a port. In text form, an IPv6 address is in brackets."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_endpoint(text: str) -> Endpoint:
-    """`host:port` or `[v6]:port`; raises ValueError."""
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError(f"found {text!r}, expected host:port with a port of 0 to 65535")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host:
-        raise ValueError(f"found {text!r}, expected a host before the port")
-    return Endpoint(host, int(port))
-
-
-def _check_endpoint(text: str) -> str:
-    parse_endpoint(text)
-    return text
 
 
 def _check_server(text: str) -> str:
@@ -55,13 +27,6 @@ def _check_server(text: str) -> str:
     return text
 
 
-def _check_network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise ValueError(f"found {text!r}, expected an address or a network such as 192.0.2.0/28: {error}") from None
-
-
 def _check_domain(text: str) -> str:
     try:
         return names.domain(text)
@@ -69,19 +34,12 @@ def _check_domain(text: str) -> str:
         raise ValueError(refused.detail) from None
 
 
-Listen = Annotated[str, AfterValidator(_check_endpoint)]
 Server = Annotated[str, AfterValidator(_check_server)]
 DomainText = Annotated[str, AfterValidator(_check_domain)]
-NetworkText = Annotated[str, AfterValidator(_check_network)]
-Seconds = Annotated[float, Field(ge=0.1, le=3600)]
 Days = Annotated[int, Field(ge=1, le=36500)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RegistrySection(_Section):
+class RegistrySection(Section):
     """Where the registry keeps its state, and how it is reached.
 
     state_dir: directory of keys, TLS files and the default database; mode 0700.
@@ -100,31 +58,7 @@ class RegistrySection(_Section):
     log: Literal["auto", "json", "text"] = "auto"
 
 
-class ConnectionsSection(_Section):
-    """Bounds of the HTTPS server: connections at a time, and seconds that each step of a connection may take.
-
-    total: all connections. Each takes 0.3 MB before its first request and at most 0.8 MB: raise `total` together with
-    MemoryMax and LimitNOFILE of the unit. Too low: each network that follows the feed occupies one.
-    per_address: connections of one address (IPv6: of one /64). Too low: a busy site behind one NAT address is refused.
-    Too high: a few addresses occupy all connections until other clients arrive.
-    shared_addresses: networks of known proxies and NATs, to which only `total` applies.
-    handshake_seconds: from the connection to the end of the TLS handshake. header_seconds: from there to the end of a
-    request's header section. body_seconds: from there to the end of its body. idle_seconds: between requests.
-    send_seconds: until the client has read pending output. Too low: devices on slow links (modems need some seconds)
-    are disconnected. Too high: a slow client occupies a connection for that long.
-    """
-
-    total: Annotated[int, Field(ge=10, le=100_000)] = 800
-    per_address: Annotated[int, Field(ge=1, le=100_000)] = 250
-    shared_addresses: tuple[NetworkText, ...] = ()
-    handshake_seconds: Seconds = 10
-    header_seconds: Seconds = 10
-    body_seconds: Seconds = 10
-    idle_seconds: Seconds = 30
-    send_seconds: Seconds = 30
-
-
-class TlsSection(_Section):
+class TlsSection(Section):
     """The server's certificate. If the section is empty, the registry issues one under a CA of its own.
 
     certificate, key, anchor: PEM files of the operator; all three or none.
@@ -137,7 +71,7 @@ class TlsSection(_Section):
     names: tuple[str, ...] = ()
 
 
-class CaSection(_Section):
+class CaSection(Section):
     """Certificates of CAs and devices.
 
     root_days, issuing_days, device_days: lifetimes.
@@ -152,7 +86,7 @@ class CaSection(_Section):
     root_passphrase_file: Path | None = None
 
 
-class EnrollmentSection(_Section):
+class EnrollmentSection(Section):
     """Enrollment and renewal of device certificates.
 
     token_hours: lifetime of an enrollment token.
@@ -170,7 +104,7 @@ class EnrollmentSection(_Section):
     overlap_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = 3600
 
 
-class PublicationSection(_Section):
+class PublicationSection(Section):
     """Publication of TLSA records.
 
     server: the primary server of the zones, which takes updates (RFC 2136).
@@ -194,7 +128,7 @@ class PublicationSection(_Section):
     reconcile_seconds: Annotated[int, Field(ge=0)] = 3600
 
 
-class SignerSection(_Section):
+class SignerSection(Section):
     """The signing name server, for what updates cannot do: new zones and new DNSSEC keys.
 
     kind: with "none" these are the operator's task, and the commands print what to do.
@@ -208,7 +142,7 @@ class SignerSection(_Section):
     address: Annotated[str, AfterValidator(lambda text: str(ipaddress.ip_address(text)))] = "127.0.0.1"
 
 
-class FeedSection(_Section):
+class FeedSection(Section):
     """The change feed.
 
     retention_days: age after which events are deleted.
@@ -221,7 +155,7 @@ class FeedSection(_Section):
     heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 15
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     registry: RegistrySection = RegistrySection()
@@ -254,7 +188,7 @@ class Settings(_Section):
         if self.registry.public_url:
             return self.registry.public_url
         endpoint = parse_endpoint(self.registry.listen)
-        if endpoint.host in ("0.0.0.0", "::"):  # noqa: S104 - recognized here, not bound
+        if endpoint.is_wildcard:
             endpoint = Endpoint("localhost", endpoint.port)
         return f"https://{endpoint}"
 
@@ -264,27 +198,9 @@ def load(path: Path | None, overrides: dict[str, dict[str, Any]] | None = None) 
 
     overrides: values from the command line, by section; None: not given.
     """
-    data: dict[str, Any] = {}
-    where = str(path) if path else "defaults"
-    if path:
-        try:
-            data = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: not TOML: {error}") from None
-    for section, values in (overrides or {}).items():
-        given = {key: value for key, value in values.items() if value is not None}
-        if given and isinstance(data.setdefault(section, {}), dict):
-            data[section].update(given)
-    try:
-        settings = Settings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        found = "" if first["type"] == "extra_forbidden" else f", found {first['input']!r}"
-        raise ConfigurationError(f"{where}: {key}: {first['msg']}{found}") from None
+    settings = load_settings(Settings, path, overrides)
     given_tls = [settings.tls.certificate, settings.tls.key, settings.tls.anchor]
     if any(given_tls) and not all(given_tls):
+        where = str(path) if path else "defaults"
         raise ConfigurationError(f"{where}: tls: certificate, key and anchor belong together: give all three or none")
     return settings

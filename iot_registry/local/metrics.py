@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from iot_registry.core.drop_reasons import DropReason
-from iot_registry.core.errors import Reason
+from iot_registry.core.errors import CsrReason
+from web_service.https import ServiceFace
+from web_service.local import ServiceMetrics
 
 REGISTRY = CollectorRegistry()
+# Those that every service has.
+SERVICE = ServiceMetrics("iot_registry", REGISTRY, ("est", "pkix-cd", "api", "other"), CsrReason)
+FACE = ServiceFace("iot-registry", "the registry", "iot_registry.web", SERVICE)
 
 PUBLICATIONS = Counter(
     "iot_registry_publications_total",
@@ -32,22 +36,11 @@ RECONCILED = Counter(
     ["kind"],
     registry=REGISTRY,
 )
-DATABASE_UP = Gauge(
-    "iot_registry_database_up",
-    "1: the database answered this scrape. 0: it did not, and gauges that come from it are stale.",
-    registry=REGISTRY,
-)
 OUTBOX_PENDING = Gauge(
     "iot_registry_outbox_pending", "Outbox entries that the DNS does not serve yet.", registry=REGISTRY
 )
 OUTBOX_OLDEST_SECONDS = Gauge(
     "iot_registry_outbox_oldest_seconds", "Age of the oldest outbox entry; 0: there is none.", registry=REGISTRY
-)
-FEED_SEQ = Gauge(
-    "iot_registry_feed_sequence", "Sequence number of the last event of the change feed.", registry=REGISTRY
-)
-FEED_CONSUMERS = Gauge(
-    "iot_registry_feed_consumers", "Open streams and long polls of the change feed.", registry=REGISTRY
 )
 DEVICES = Gauge("iot_registry_devices", "Devices by status.", ["status"], registry=REGISTRY)
 CA_EXPIRY_SECONDS = Gauge(
@@ -61,24 +54,7 @@ ENROLLMENTS = Counter(
     ["kind", "result"],
     registry=REGISTRY,
 )
-REFUSALS = Counter("iot_registry_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY)
-REQUEST_SECONDS = Histogram(
-    "iot_registry_request_seconds",
-    "Time to answer a request, by kind of endpoint; without the change feed, whose requests wait for events.",
-    ["endpoint"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-    registry=REGISTRY,
-)
 
-CONNECTIONS = Gauge(
-    "iot_registry_connections", "Open connections, including those in the TLS handshake.", registry=REGISTRY
-)
-CONNECTIONS_DROPPED = Counter(
-    "iot_registry_connections_dropped_total",
-    "Connections that were refused or ended by the registry, by reason.",
-    ["reason"],
-    registry=REGISTRY,
-)
 
 # A counter that is exported at 0 makes its first increase visible to rate() and increase().
 for _result in ("confirmed", "refused", "failed"):
@@ -88,9 +64,3 @@ for _kind in ("wrong", "unknown"):
 for _kind in ("initial", "renewal"):
     for _result in ("issued", "again", "waiting"):
         ENROLLMENTS.labels(_kind, _result)
-for _reason in Reason:
-    REFUSALS.labels(_reason)
-for _endpoint in ("est", "pkix-cd", "api", "other"):
-    REQUEST_SECONDS.labels(_endpoint)
-for _drop in DropReason:
-    CONNECTIONS_DROPPED.labels(_drop)

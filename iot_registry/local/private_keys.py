@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from iot_registry.core.errors import ConfigurationError
-from iot_registry.local.private_files import write_private
+from web_service.core import ConfigurationError
+from web_service.local import write_private
 
 
 def generate() -> ec.EllipticCurvePrivateKey:

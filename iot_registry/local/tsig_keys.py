@@ -12,8 +12,8 @@ from pathlib import Path
 import dns.name
 import dns.tsig
 
-from iot_registry.core.errors import ConfigurationError
-from iot_registry.local.private_files import write_private
+from web_service.core import ConfigurationError
+from web_service.local import write_private
 
 ALGORITHM = "hmac-sha256"
 # 128 bits. RFC 2104 section 3 discourages a key shorter than the digest, 32 octets: `load_or_create` makes 32.

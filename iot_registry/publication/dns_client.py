@@ -20,8 +20,8 @@ import dns.update
 import dns.xfr
 import dns.zone
 
-from iot_registry.local.config import Endpoint
 from iot_registry.local.tsig_keys import TsigKey
+from web_service.local import Endpoint
 
 # A DNS message over TCP has at most 65,535 octets. The difference is for header, zone section and TSIG.
 MAX_UPDATE_OCTETS = 60_000
@@ -82,6 +82,21 @@ class DnsClient:
         with _translated(what):
             answer = dns.query.tcp(update, self.server.host, timeout=self._timeout, port=self.server.port)
         if answer.rcode() != dns.rcode.NOERROR:
+            raise DnsError(f"{what}: {dns.rcode.to_text(answer.rcode())}", refused=True)
+
+    def check_permission(self, zone: str, name: str) -> None:
+        """Check that the server would accept an update of this name's TLSA records. Nothing can change.
+
+        The update has a prerequisite that no zone meets: that its apex does not exist (RFC 2136 section 2.4.5). Knot
+        and BIND look at the key and at what it permits first. Raises DnsError as `replace` does.
+        """
+        update = dns.update.UpdateMessage(zone, keyring=self._key.keyring)
+        update.absent(dns.name.from_text(zone))
+        update.delete(dns.name.from_text(name), dns.rdatatype.TLSA)
+        what = f"update of {zone} at {self.server}"
+        with _translated(what):
+            answer = dns.query.tcp(update, self.server.host, timeout=self._timeout, port=self.server.port)
+        if answer.rcode() != dns.rcode.YXDOMAIN:
             raise DnsError(f"{what}: {dns.rcode.to_text(answer.rcode())}", refused=True)
 
     def records(self, name: str, server: Endpoint | None = None) -> frozenset[str]:

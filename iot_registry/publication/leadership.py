@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from iot_registry.store import advisory_locks
-from iot_registry.store.database import Database
+from web_service.store import Database
 
 
 class Leadership:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from iot_registry.publication.change_watch import ChangeWatch
 from iot_registry.store import change_feed
-from iot_registry.store.database import Database
+from web_service.store import Database, Position
+from web_service.web import ChangeWatch
 
 # How often a command looks at the database. The publisher is another process and cannot notify it.
 COMMAND_POLL_SECONDS = 0.05
@@ -72,7 +72,7 @@ async def until_published(look: Callable[[], State], watch: Watch, seconds: floa
 def wait_until_published(look: Callable[[], State], database: Database, seconds: float) -> State:
     """As `until_published`, blocking, for a process that does not watch the database yet."""
 
-    def read_position() -> change_feed.Position:
+    def read_position() -> Position:
         with database.read() as session:
             return change_feed.position(session)
 

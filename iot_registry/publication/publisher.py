@@ -17,8 +17,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from iot_registry.local import metrics
-from iot_registry.local.clock import utc_now
-from iot_registry.local.config import Endpoint, Settings, parse_endpoint
+from iot_registry.local.config import Settings
 from iot_registry.local.tsig_keys import TsigKey
 from iot_registry.publication import outbox
 from iot_registry.publication.dns_client import MAX_UPDATE_OCTETS, DnsClient, DnsError, Notifier
@@ -27,8 +26,9 @@ from iot_registry.publication.outbox import RRsetUpdate
 from iot_registry.publication.reconciliation import reconcile
 from iot_registry.publication.update_delay import bounded_delay
 from iot_registry.store.change_feed import ChangeType, compact
-from iot_registry.store.database import Database
 from iot_registry.store.models import PUBLISHED_STATES, Certificate, CertificateStatus, Device, DeviceStatus
+from web_service.local import Endpoint, parse_endpoint, utc_now
+from web_service.store import Database
 
 log = structlog.get_logger("iot_registry.publication")
 

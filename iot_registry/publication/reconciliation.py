@@ -19,8 +19,8 @@ from iot_registry.local import metrics
 from iot_registry.publication import outbox
 from iot_registry.publication.dns_client import DnsClient, DnsError
 from iot_registry.store.change_feed import ChangeType
-from iot_registry.store.database import Database
 from iot_registry.store.models import Device, DeviceStatus, Domain, OutboxEntry
+from web_service.store import Database
 
 log = structlog.get_logger("iot_registry.publication")
 

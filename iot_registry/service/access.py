@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
-from enum import StrEnum
 
-from iot_registry.core.errors import Reason, Refused
+import web_service.core
+from web_service.core import ADMIN, Reason, Refused, ScopeName
 
 
-class Scope(StrEnum):
+class Scope(ScopeName):
     """What an API key may do. `admin` includes all others."""
 
     DEVICE_READ = "device:read"
@@ -19,26 +18,14 @@ class Scope(StrEnum):
     FEED_READ = "feed:read"
     KEY_WRITE = "key:write"
     AUDIT_READ = "audit:read"
-    ADMIN = "admin"
+    ADMIN = ADMIN
 
 
 @dataclass(frozen=True)
-class Principal:
-    """An authenticated caller.
+class Principal(web_service.core.Principal):
+    """An authenticated caller. domain_id: the only domain that it may see and change; None: all."""
 
-    domain_id: the only domain that it may see and change; None: all.
-    expires_at: when its API key expires; None: never, or it has no key.
-    """
-
-    actor: str
-    scopes: frozenset[Scope]
     domain_id: int | None = None
-    expires_at: dt.datetime | None = None
-
-    def require(self, scope: Scope) -> None:
-        """Raises Refused unless this caller holds `scope`."""
-        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
-            raise Refused(Reason.FORBIDDEN, f"this API key lacks the scope {scope}: use a key that has it")
 
     def sees(self, domain_id: int) -> bool:
         return self.domain_id is None or self.domain_id == domain_id
@@ -60,4 +47,4 @@ def local_principal(user: str) -> Principal:
 
 def device_principal(name: str, domain_id: int) -> Principal:
     """A device that has presented a token or a certificate."""
-    return Principal(f"device:{name}", frozenset(), domain_id)
+    return Principal(f"device:{name}", frozenset(), domain_id=domain_id)

@@ -12,12 +12,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from iot_registry.core import ca_certificates
-from iot_registry.core.errors import ConfigurationError, Reason, Refused
 from iot_registry.local import private_keys
 from iot_registry.local.config import Settings
 from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.store import change_feed
 from iot_registry.store.models import Authority, AuthorityKind, Domain
+from web_service.core import ConfigurationError, Reason, Refused
 
 # Pairs of hexadecimal digits joined by dashes, with an upper bound on their length.
 _AKI = re.compile(r"[0-9A-Fa-f-]{1,128}\Z")

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
 from iot_registry.core.certificate_requests import vet
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.core.errors import CsrReason
 from iot_registry.local.config import Settings
 from iot_registry.service import bundles, devices
 from iot_registry.service.access import Principal
@@ -21,8 +21,9 @@ from iot_registry.service.authorities import server_anchor
 from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.enrollment import Enrollment, pem
 from iot_registry.service.schemas import DeviceCreate
-from iot_registry.store.database import Database
 from iot_registry.store.models import CertificateStatus
+from web_service.core import Reason, Refused
+from web_service.store import Database
 
 # Devices that one transaction registers. Other writers wait that long.
 BATCH_SIZE = 200
@@ -101,5 +102,5 @@ def _der(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (ValueError, binascii.Error) as error:
         raise Refused(
-            Reason.CSR_MALFORMED, f"found no PKCS #10 request in PEM or base64: {error}", field="csr"
+            CsrReason.CSR_MALFORMED, f"found no PKCS #10 request in PEM or base64: {error}", field="csr"
         ) from None

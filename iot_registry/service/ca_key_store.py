@@ -7,10 +7,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from iot_registry.core.errors import ConfigurationError
 from iot_registry.local import private_keys
 from iot_registry.local.config import Settings
 from iot_registry.store.models import Authority, AuthorityKind
+from web_service.core import ConfigurationError
 
 
 class CaKeyStore:

@@ -11,7 +11,6 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from iot_registry.core import names
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.publication import outbox
 from iot_registry.service import audit, tokens
 from iot_registry.service.access import Principal, Scope
@@ -20,6 +19,7 @@ from iot_registry.service.enrollment import certificates_in_dns
 from iot_registry.service.schemas import CertificateView, DeviceCreate, DeviceDetail, DeviceView
 from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.models import Certificate, Device, DeviceStatus, Domain, OutboxEntry, Token
+from web_service.core import Reason, Refused
 
 MAX_PAGE = 500
 # Certificates that are shown of a device, the newest ones. A device that renews daily would have hundreds.

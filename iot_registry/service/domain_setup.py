@@ -7,14 +7,14 @@ import datetime as dt
 import structlog
 
 from iot_registry.core import names
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.local.config import Settings
 from iot_registry.service import api_keys, domains
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.schemas import DomainCreate, DomainCreated
 from iot_registry.signer.base import DnsSigner, SignerError
-from iot_registry.store.database import Database
+from web_service.core import Reason, Refused
+from web_service.store import Database
 
 log = structlog.get_logger("iot_registry")
 

@@ -15,7 +15,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from iot_registry.core import names
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.local.config import Settings
 from iot_registry.service import audit, authorities
 from iot_registry.service.access import Principal, Scope
@@ -23,6 +22,7 @@ from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.schemas import DomainCreate, DomainView, Provisioning
 from iot_registry.store import change_feed
 from iot_registry.store.models import Authority, AuthorityKind, Device, Domain
+from web_service.core import Reason, Refused
 
 # Octets of the file for it in an IoT SAFE applet, which is read with one command.
 MAX_URL_BLOB = 100

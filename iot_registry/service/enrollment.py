@@ -15,14 +15,13 @@ from sqlalchemy.orm import Session
 from iot_registry.core import names
 from iot_registry.core.certificate_requests import VettedRequest, vet
 from iot_registry.core.device_certificates import device_certificate
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.core.errors import CsrReason
 from iot_registry.core.tlsa import Profile, rdata
 from iot_registry.local.config import Settings
 from iot_registry.publication import outbox
 from iot_registry.service import audit, authorities
 from iot_registry.service.access import Principal, device_principal
 from iot_registry.service.ca_key_store import CaKeyStore
-from iot_registry.service.secret_digest import secret_digest
 from iot_registry.service.tokens import find_token
 from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.models import (
@@ -34,6 +33,8 @@ from iot_registry.store.models import (
     Domain,
     Token,
 )
+from web_service.core import Reason, Refused
+from web_service.local import secret_digest
 
 MAX_CERTIFICATES_PER_HOUR = 10
 
@@ -343,7 +344,7 @@ def _refuse_shared_key(session: Session, device: Device, request: VettedRequest)
         # A re-homed device may keep its key.
         if other != device.rehomed_from_id:
             raise Refused(
-                Reason.KEY_REUSED,
+                CsrReason.KEY_REUSED,
                 "this key belongs to another device: make a new key, one for each device",
                 field="csr.subjectPublicKeyInfo",
             )

@@ -6,15 +6,15 @@ import datetime as dt
 
 from sqlalchemy import select, text
 
-from iot_registry.core.errors import ConfigurationError
 from iot_registry.local.config import Settings
 from iot_registry.service import authorities, domains
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.schemas import DomainCreate
 from iot_registry.store import advisory_locks
-from iot_registry.store.database import Database
 from iot_registry.store.models import Domain
+from web_service.core import ConfigurationError
+from web_service.store import Database
 
 
 def initialize(database: Database, store: CaKeyStore, settings: Settings, now: dt.datetime) -> bool:

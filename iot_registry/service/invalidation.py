@@ -18,7 +18,6 @@ from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.domains import find_domain
 from iot_registry.store import change_feed
 from iot_registry.store.change_feed import ChangeType
-from iot_registry.store.database import Database
 from iot_registry.store.models import (
     PUBLISHED_STATES,
     Authority,
@@ -31,6 +30,7 @@ from iot_registry.store.models import (
     Rollover,
     Token,
 )
+from web_service.store import Database
 
 
 class RolloverStep(StrEnum):

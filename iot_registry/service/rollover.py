@@ -18,8 +18,6 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from iot_registry.core.errors import Reason, Refused
-from iot_registry.local.clock import utc_now
 from iot_registry.local.config import Settings
 from iot_registry.service import bundles, tokens
 from iot_registry.service.access import Principal, Scope
@@ -29,8 +27,10 @@ from iot_registry.service.invalidation import RolloverStep, without_token
 from iot_registry.signer.base import DnsSigner
 from iot_registry.store import change_feed
 from iot_registry.store.change_feed import ChangeType
-from iot_registry.store.database import Database
 from iot_registry.store.models import Device, Domain, OutboxEntry, Rollover, Token
+from web_service.core import Reason, Refused
+from web_service.local import utc_now
+from web_service.store import Database
 
 # Tokens that one transaction makes.
 TOKEN_BATCH = 200

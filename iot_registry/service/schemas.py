@@ -6,12 +6,13 @@ import datetime as dt
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from iot_registry.core.device_certificates import MAX_MUD_URL
 from iot_registry.core.tlsa import Profile
 from iot_registry.service.access import Scope
 from iot_registry.store.models import DeviceStatus
+from web_service.core import RequestBody, ResponseBody
 
 # The part of RFC 3986 that a MUD URL needs. RFC 8520 section 1.5 requires https.
 _MUD_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?\Z")
@@ -34,18 +35,6 @@ MudUrl = Annotated[str, AfterValidator(_check_mud_url)]
 Text = Annotated[str, Field(max_length=200), AfterValidator(_check_plain)]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
 DomainName = Annotated[str, Field(min_length=3, max_length=253)]
-
-
-class RequestBody(BaseModel):
-    """A request body. Unknown fields are refused, and values are not converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ResponseBody(BaseModel):
-    """A response body."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class DeviceCreate(RequestBody):
@@ -275,14 +264,3 @@ class Health(ResponseBody):
     status: str
     database: str
     dns: str | None = None
-
-
-class Problem(BaseModel):
-    """RFC 7807 problem details. `reason` is from a closed list; `field` is the part of the request at fault."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    reason: str
-    field: str | None = None

@@ -9,7 +9,6 @@ import structlog
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.local.config import Settings
 from iot_registry.service import audit, authorities
 from iot_registry.service.access import Principal, Scope
@@ -18,6 +17,7 @@ from iot_registry.service.domains import find_domain
 from iot_registry.service.schemas import AuthorityView
 from iot_registry.store import change_feed
 from iot_registry.store.models import PUBLISHED_STATES, Authority, AuthorityKind, Certificate, Domain
+from web_service.core import Reason, Refused
 
 log = structlog.get_logger("iot_registry")
 

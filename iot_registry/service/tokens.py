@@ -9,9 +9,9 @@ import secrets
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from iot_registry.core.errors import Reason, Refused
-from iot_registry.service.secret_digest import secret_digest
 from iot_registry.store.models import Device, DeviceStatus, Token
+from web_service.core import Reason, Refused
+from web_service.local import secret_digest
 
 
 def create_token(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from iot_registry.core import names
-from iot_registry.local.config import Endpoint
 from iot_registry.local.tsig_keys import ALGORITHM, TsigKey
+from web_service.local import Endpoint
 
 # Seconds that resolvers cache the absence of a name (RFC 2308): a new device may have to wait that long.
 NEGATIVE_TTL = 1

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from iot_registry.local.private_files import write_private
 from iot_registry.signer import config_files
 from iot_registry.signer.base import SignerError
+from web_service.local import write_private
 
 COMMAND_SECONDS = 120
 # A zone is ready once it is signed; a small one takes well under a second.

@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.store.models import ApiKey, Authority, AuthorityKind, Change, Counter, Device, Domain
+from web_service.core import Reason, Refused
+from web_service.store import Position
 
 # Events that one answer holds at most.
 MAX_EVENTS = 1000
@@ -34,18 +35,6 @@ class ChangeType(StrEnum):
     ANCHOR_REMOVED = "anchor.removed"
     DOMAIN_ADDED = "domain.added"
     ROLLOVER = "rollover"
-
-
-@dataclass(frozen=True)
-class Position:
-    """What a waiting reader compares to find out whether the database has changed.
-
-    seq: number of the last event. revoked_keys: count of revoked API keys. served: changes whenever domains or CAs do.
-    """
-
-    seq: int
-    revoked_keys: int
-    served: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -132,7 +121,7 @@ def last_seq(session: Session) -> int:
 
 
 def position(session: Session) -> Position:
-    """The present position of the database."""
+    """The present position of the database. `served`: changes whenever domains or CAs do."""
 
     def number(what: Any) -> Any:
         return select(func.coalesce(what, 0)).scalar_subquery()
@@ -147,7 +136,7 @@ def position(session: Session) -> Position:
         )
     ).one()
     seq, revoked, *served = (int(value) for value in row)
-    return Position(seq, revoked, (served[0], served[1], served[2]))
+    return Position(seq, revoked, tuple(served))
 
 
 def read_since(session: Session, since: int, domain_id: int | None = None) -> Batch:

@@ -9,14 +9,13 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from iot_registry.core.errors import Refused
-from iot_registry.local.clock import utc_now
 from iot_registry.publication.publication_wait import until_published
 from iot_registry.service import api_keys, audit, devices, domain_setup, domains, schemas, status
-from iot_registry.service.validation import validate
 from iot_registry.store.models import Device
 from iot_registry.web.call import Call
-from iot_registry.web.request_reading import api_key
+from web_service.core import Refused, validate
+from web_service.local import utc_now
+from web_service.web import api_key
 
 
 async def create_device(call: Call, wanted: schemas.DeviceCreate) -> schemas.DeviceCreated:
@@ -74,7 +73,7 @@ async def create_token(call: Call, _wanted: schemas.Empty) -> schemas.DeviceCrea
 
 async def export_devices(call: Call) -> web.StreamResponse:
     """All devices, one JSON object per line. Each page has a transaction of its own, so that none stays open long."""
-    key, domain = api_key(call.request), call.query().get("domain")
+    key, domain = api_key(call.request, api_keys.KEYS), call.query().get("domain")
 
     def page(session: Session, after: str | None) -> tuple[bytes, str | None]:
         # Authenticated for each page: a key that is revoked meanwhile gets no further ones.

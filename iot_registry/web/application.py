@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
-from iot_registry.https import http_connection
-from iot_registry.web import middleware, openapi
-from iot_registry.web.call import aiohttp_handler
-from iot_registry.web.context import CONTEXT, Context
-from iot_registry.web.request_reading import MAX_BODY
+from iot_registry.local import metrics
+from iot_registry.web.call import principal
+from iot_registry.web.context import Context
+from iot_registry.web.openapi import document
 from iot_registry.web.route_table import ROUTES
+from web_service.web import Gate, web_application
+
+
+def endpoint_kind(request: web.Request) -> str:
+    """The kind of endpoint, from a closed set; a label of metrics."""
+    path = request.path
+    if path.startswith("/.well-known/est"):
+        return "est"
+    if path.startswith("/.well-known/ca"):
+        return "pkix-cd"
+    if path in ("/v1/changes", "/v1/snapshot"):
+        return "feed"
+    return "api" if path.startswith("/v1/") else "other"
+
+
+def _challenge(kind: str) -> str:
+    return 'Basic realm="enrollment"' if kind == "est" else "Bearer"
 
 
 def application(context: Context) -> web.Application:
     """The application that serves every route of the table."""
-    app = web.Application(middlewares=[http_connection.track_request, middleware.middleware], client_max_size=MAX_BODY)
-    app[CONTEXT] = context
-    # As JSON has it, without Python's enumerations.
-    app[openapi.DOCUMENT] = json.loads(json.dumps(openapi.document(ROUTES)))
-    app.on_response_prepare.append(_remove_server_field)
-    for route in ROUTES:
-        for method in route.methods:
-            app.router.add_route(method, route.path, aiohttp_handler(route))
-    return app
-
-
-async def _remove_server_field(_request: web.Request, response: web.StreamResponse) -> None:
-    # It would tell the libraries in use.
-    response.headers.popall("Server", None)
+    gate = Gate(metrics.FACE, principal, endpoint_kind, _challenge)
+    return web_application(ROUTES, context, gate, document(ROUTES))

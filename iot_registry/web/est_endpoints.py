@@ -13,15 +13,15 @@ from aiohttp import web
 from cryptography import x509
 
 from iot_registry.core import est_codec
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.local import metrics
-from iot_registry.local.clock import utc_now
 from iot_registry.service import authorities, domains
 from iot_registry.service.enrollment import WRONG_CREDENTIALS
 from iot_registry.store.models import Certificate
 from iot_registry.web.call import Call
 from iot_registry.web.context import Context
-from iot_registry.web.request_reading import basic_credentials, client_certificate, raw_body
+from iot_registry.web.enrollment_credentials import basic_credentials, client_certificate
+from web_service.core import Reason, Refused
+from web_service.local import utc_now
 
 log = structlog.get_logger("iot_registry.web")
 
@@ -53,7 +53,7 @@ async def simpleenroll(call: Call) -> web.Response:
     limits = ((context.name_limit, user[:253].lower()), (context.address_limit, str(call.request.remote)))
     name = _domain_name(call)
     # The body is read first: the request is complete then, even if the client disconnects afterwards.
-    csr = await _csr(call.request)
+    csr = await _csr(call)
     # The limits apply to wrong credentials only: guesses of others must not lock out the device that has the token.
     if not await context.read(lambda s: context.enrollment.is_open(s, name, user, secret, utc_now())):
         for limit, key in limits:
@@ -76,7 +76,7 @@ async def simpleenroll(call: Call) -> web.Response:
 
 async def simplereenroll(call: Call) -> web.Response:
     context, peer = call.context, client_certificate(call.request)
-    csr = await _csr(call.request)
+    csr = await _csr(call)
     name = _domain_name(call)
     certificate = await context.write(
         lambda s: context.enrollment.by_certificate(s, domains.find_domain(s, call.who, name), peer, csr, utc_now())
@@ -84,10 +84,10 @@ async def simplereenroll(call: Call) -> web.Response:
     return await _deliver(context, certificate, "renewal")
 
 
-async def _csr(request: web.Request) -> bytes:
-    if request.content_type not in est_codec.CSR_MEDIA_TYPES:
-        raise Refused(Reason.BAD_MEDIA_TYPE, f"found {request.content_type}, expected application/pkcs10")
-    return est_codec.decode_body(await raw_body(request))
+async def _csr(call: Call) -> bytes:
+    if call.request.content_type not in est_codec.CSR_MEDIA_TYPES:
+        raise Refused(Reason.BAD_MEDIA_TYPE, f"found {call.request.content_type}, expected application/pkcs10")
+    return est_codec.decode_body(await call.raw_body())
 
 
 async def _deliver(context: Context, certificate: Certificate, kind: str) -> web.Response:

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from iot_registry.core.errors import Reason, Refused
+from web_service.core import Reason, Refused
 
 WINDOW_SECONDS = 60.0
 # Keys that are remembered at most. The one whose last failure is the oldest is dropped first.

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
+import datetime as dt
 import json
-from functools import partial
 
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.local import metrics
-from iot_registry.local.clock import utc_now
 from iot_registry.service.access import Principal, Scope
-from iot_registry.service.api_keys import authenticate
+from iot_registry.service.api_keys import KEYS, authenticate
 from iot_registry.store import change_feed
 from iot_registry.web.call import Call
 from iot_registry.web.context import Context
-from iot_registry.web.request_reading import api_key
+from web_service.core import Reason, Refused
+from web_service.local import utc_now
+from web_service.web import api_key, next_batch
 
 # The largest integer that JSON readers take exactly (RFC 8259 section 6).
 MAX_SEQ = 2**53 - 1
 
 
 async def changes(call: Call) -> web.StreamResponse:
-    key, since = api_key(call.request), call.integer("since")
+    key, since = api_key(call.request, KEYS), call.integer("since")
     if "text/event-stream" in call.request.headers.get("Accept", ""):
         return await _stream(call, key, _last_event_id(call.request, since))
     wait = call.integer("wait")
-    with metrics.FEED_CONSUMERS.track_inprogress():
+    with metrics.SERVICE.feed_consumers.track_inprogress():
         batch = await _next(call.context, key, since, wait)
     return web.json_response({"changes": batch.changes, "next": batch.next}, headers={"Cache-Control": "no-store"})
 
@@ -59,23 +58,13 @@ def _read_batch(session: Session, key: str, since: int) -> tuple[Principal, chan
 
 
 async def _next(context: Context, key: str, since: int, wait: float) -> change_feed.Batch:
-    """The events after `since`; if there are none, those that come within `wait` seconds.
+    """The events after `since`; if there are none, those that come within `wait` seconds. Raises Refused."""
 
-    Raises Refused, also as soon as the key is revoked or expires.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait
-    while True:
-        ticket = context.watch.ticket()
-        who, batch = await context.read(partial(_read_batch, key=key, since=since))
-        left = deadline - loop.time()
-        if batch.changes or left <= 0 or context.stopping.is_set():
-            return batch
-        # Events of other domains advance the number, too; they need not be read again.
-        since = batch.next
-        if who.expires_at is not None:
-            left = min(left, max(0.0, (who.expires_at - utc_now()).total_seconds()))
-        await ticket.wait(left)
+    def read(session: Session, after: int) -> tuple[dt.datetime | None, change_feed.Batch]:
+        who, batch = _read_batch(session, key, after)
+        return who.expires_at, batch
+
+    return await next_batch(context, read, since, wait)
 
 
 async def _stream(call: Call, key: str, since: int) -> web.StreamResponse:
@@ -87,7 +76,7 @@ async def _stream(call: Call, key: str, since: int) -> web.StreamResponse:
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
     await answer.prepare(call.request)
-    with metrics.FEED_CONSUMERS.track_inprogress():
+    with metrics.SERVICE.feed_consumers.track_inprogress():
         try:
             while not context.stopping.is_set():
                 await answer.write(_events(batch) or b": heartbeat\n\n")

@@ -7,11 +7,11 @@ from aiohttp import web
 from sqlalchemy import text
 
 from iot_registry.local import metrics
-from iot_registry.local.clock import utc_now
 from iot_registry.service import authorities, domains, status
 from iot_registry.service.schemas import StatusView
-from iot_registry.web import openapi
 from iot_registry.web.call import Call
+from web_service.local import utc_now
+from web_service.web import DOCUMENT
 
 
 async def ca_certificate(call: Call) -> web.Response:
@@ -51,9 +51,9 @@ async def prometheus(call: Call) -> web.Response:
     try:
         view = await context.read(lambda s: status.status(s, None, context.settings.ca.device_days, utc_now()))
     except Exception:
-        metrics.DATABASE_UP.set(0)
+        metrics.SERVICE.database_up.set(0)
     else:
-        metrics.DATABASE_UP.set(1)
+        metrics.SERVICE.database_up.set(1)
         _set_gauges(view)
     return web.Response(
         body=prometheus_client.generate_latest(metrics.REGISTRY),
@@ -64,7 +64,7 @@ async def prometheus(call: Call) -> web.Response:
 def _set_gauges(view: StatusView) -> None:
     metrics.OUTBOX_PENDING.set(view.outbox_pending)
     metrics.OUTBOX_OLDEST_SECONDS.set(view.outbox_oldest_seconds)
-    metrics.FEED_SEQ.set(view.feed_sequence)
+    metrics.SERVICE.feed_seq.set(view.feed_sequence)
     ends = [authority.not_after for authority in view.authorities if authority.issuing]
     metrics.CA_EXPIRY_SECONDS.set(min((end - utc_now()).total_seconds() for end in ends) if ends else 0)
     for state, count in view.devices.items():
@@ -72,4 +72,4 @@ def _set_gauges(view: StatusView) -> None:
 
 
 async def openapi_document(call: Call) -> web.Response:
-    return web.json_response(call.request.app[openapi.DOCUMENT])
+    return web.json_response(call.request.app[DOCUMENT])

@@ -10,7 +10,7 @@ from iot_registry.web import admin_endpoints as admin
 from iot_registry.web import est_endpoints as est
 from iot_registry.web import feed_endpoints as feed
 from iot_registry.web import public_endpoints as public
-from iot_registry.web.route import Content, Credential, OtherAnswer, QueryParameter, Route, integer
+from web_service.web import Content, Credential, OtherAnswer, QueryParameter, Route, integer
 
 _TEXT = {"type": "string", "maxLength": 253}
 _DOMAIN = QueryParameter("domain", _TEXT)

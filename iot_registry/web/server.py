@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -12,15 +11,9 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from iot_registry.https import http_connection
-from iot_registry.https.connection_table import ClientConnection, ConnectionTable
-from iot_registry.https.drop_log import DropLog
-from iot_registry.https.listener import Listener, require_files
 from iot_registry.https.server_tls import ServerTls
-from iot_registry.local import tsig_keys
-from iot_registry.local.clock import utc_now
-from iot_registry.local.config import ConnectionsSection, Settings, parse_endpoint
-from iot_registry.publication.change_watch import ChangeWatch
+from iot_registry.local import metrics, tsig_keys
+from iot_registry.local.config import Settings
 from iot_registry.publication.published_certificates import PublishedCertificates
 from iot_registry.publication.publisher import Publisher
 from iot_registry.service import initialization, succession
@@ -30,11 +23,13 @@ from iot_registry.service.enrollment import Enrollment
 from iot_registry.service.registration import Registration
 from iot_registry.signer import create_signer
 from iot_registry.store import change_feed
-from iot_registry.store.database import Database
-from iot_registry.store.writer import Writer
 from iot_registry.web.application import application
 from iot_registry.web.context import Context
 from iot_registry.web.failure_limit import FailureLimit
+from web_service.https import listener_of
+from web_service.local import parse_endpoint, utc_now
+from web_service.store import Database, Position, Writer
+from web_service.web import ChangeWatch
 
 log = structlog.get_logger("iot_registry")
 
@@ -55,7 +50,7 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
     key = tsig_keys.load_or_create(settings.tsig_key_file)
     tls = ServerTls(settings, store)
 
-    def read_position() -> change_feed.Position:
+    def read_position() -> Position:
         with database.read() as session:
             return change_feed.position(session)
 
@@ -92,6 +87,7 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         registration=Registration(settings, anchor),
         publisher=publisher,
         watch=watch,
+        body_seconds=settings.connections.body_seconds,
         published=published,
         signer=signer,
         server_anchor_pem=anchor,
@@ -102,7 +98,7 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
     watch.on_served.append(lambda: asyncio.to_thread(refresh_tls))
     runner = web.AppRunner(application(context), access_log=None, shutdown_timeout=HANDLER_SHUTDOWN_SECONDS)
     await runner.setup()
-    listener = _listener(settings.connections, runner, tls)
+    listener = listener_of(metrics.FACE, settings.connections, runner, lambda: tls.context)
     chores = [asyncio.create_task(_repeat(CHORE_SECONDS, function)) for function in (refresh_tls, retire_authorities)]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, publisher.stop)
@@ -116,21 +112,6 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[tuple
         port = await listener.open(parse_endpoint(settings.registry.listen))
         publisher.start()
         yield context, port
-
-
-def _listener(limits: ConnectionsSection, runner: web.AppRunner, tls: ServerTls) -> Listener:
-    """The listener whose connections the application serves. Raises ConfigurationError."""
-    require_files(limits.total)
-    loop, server = asyncio.get_running_loop(), runner.server
-    assert server is not None
-    shared = [ipaddress.ip_network(text) for text in limits.shared_addresses]
-    table, drop_log = ConnectionTable(limits.total, limits.per_address, shared), DropLog()
-    loop.set_exception_handler(drop_log.unexpected)
-
-    def connected(connection: ClientConnection) -> asyncio.Protocol:
-        return http_connection.HttpConnection(server, connection, table, limits, drop_log, loop=loop, access_log=None)
-
-    return Listener(table, connected, lambda: tls.context, limits.handshake_seconds, drop_log)
 
 
 async def _repeat(seconds: float, function: Callable[[], None]) -> None:

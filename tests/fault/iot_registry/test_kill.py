@@ -23,10 +23,10 @@ from iot_registry.local import config
 from iot_registry.service import bulk_import, devices
 from iot_registry.service.access import Principal, local_principal
 from iot_registry.service.ca_key_store import CaKeyStore
-from iot_registry.store.database import Database
 from iot_registry.store.models import AuditEntry, Authority, Change, Device, DeviceStatus, OutboxEntry, Rollover
 from tests.harness.process import wait_for
 from tests.integration.iot_registry.parts import COMMAND, PostgreSQL, Registry, csr_text
+from web_service.store import Database
 
 pytestmark = pytest.mark.daemons
 

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from iot_registry.store import migrate
-from iot_registry.store.database import Database
 from tests.integration.iot_registry.parts import PostgreSQL
+from web_service.store import Database
 
 LINE = "(time, actor, action, target, detail) VALUES (now(), 'ada', 'device.add', 'a', '{}')"
 WHOLE = "(id, time, actor, action, target, detail) VALUES (2, now(), 'nobody', 'nothing', 'a', '{}')"
@@ -33,7 +33,7 @@ def upgraded() -> Iterator[Database]:
     with PostgreSQL() as server:
         database = Database(server.url)
         with database.engine.connect() as connection:
-            command.upgrade(migrate._config(connection), "0001")
+            command.upgrade(migrate.config(connection), "0001")
             for _ in range(3):
                 connection.execute(text(f"INSERT INTO audit {LINE}"))
             connection.commit()

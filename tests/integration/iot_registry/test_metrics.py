@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from iot_registry.core.errors import Reason
+from iot_registry.core.errors import CsrReason
 from iot_registry.local import config, tsig_keys
 from iot_registry.publication.dns_client import DnsClient
 from tests.harness.process import wait_for
 from tests.integration.iot_registry.parts import DeviceKey, PostgreSQL, Registry, decode_bundle
 from tests.integration.iot_registry.test_feed import stream
 from tests.integration.iot_registry.test_life import reenroll
+from web_service.core import Reason
 
 PAGE = Path(__file__).parents[3] / "docs" / "registry.md"
 
@@ -66,7 +67,7 @@ def test_every_documented_metric_is_there_and_moves(
     assert families == documented()
     # Label values from a closed set, all exported from the start.
     assert {name for name in first if name.startswith("iot_registry_refusals_total")} == {
-        f'iot_registry_refusals_total{{reason="{reason}"}}' for reason in Reason
+        f'iot_registry_refusals_total{{reason="{reason}"}}' for reason in (*Reason, *CsrReason)
     }
     subprocess.run(["promtool", "check", "metrics"], input=registry.curl("/metrics").body, check=True)
 

@@ -21,12 +21,12 @@ from iot_registry.service.enrollment import Enrollment
 from iot_registry.service.schemas import DeviceCreate
 from iot_registry.signer.knot import KnotSigner
 from iot_registry.store import migrate
-from iot_registry.store.database import Database
 from iot_registry.store.models import Certificate, Device
 from tests.harness.process import wait_for
 from tests.harness.unbound import Unbound
 from tests.integration.iot_registry.parts import COMMAND, DeviceKey, PostgreSQL, Registry, csr_text
 from tests.integration.iot_registry.test_life import reenroll
+from web_service.store import Database
 
 
 def keys_of(registry: Registry) -> set[str]:

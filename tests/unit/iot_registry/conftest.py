@@ -20,7 +20,7 @@ from iot_registry.service.access import Principal, local_principal
 from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.enrollment import Enrollment
 from iot_registry.store import migrate
-from iot_registry.store.database import Database
+from web_service.store import Database
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 WHO: Principal = local_principal("test")

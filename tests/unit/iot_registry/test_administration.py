@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from iot_registry.core.errors import ConfigurationError, Reason
 from iot_registry.local.config import CaSection, RegistrySection, Settings
 from iot_registry.service import (
     api_keys,
@@ -26,10 +25,11 @@ from iot_registry.service.ca_key_store import CaKeyStore
 from iot_registry.service.registration import Registration
 from iot_registry.service.schemas import DeviceCreate, DomainCreate, KeyCreate, Rehome
 from iot_registry.store import migrate
-from iot_registry.store.database import Database
 from iot_registry.store.models import AuthorityKind, Domain
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import deliver, enroll, refused, registered
+from web_service.core import ConfigurationError, Reason
+from web_service.store import Database
 
 
 def pages(bench: Bench, who: Principal = WHO, **criteria: str) -> list[list[str]]:
@@ -73,7 +73,7 @@ def test_a_search_finds_each_device_once_in_order(bench: Bench) -> None:
     with bench.database.read() as session:
         domain = session.scalars(select(Domain).where(Domain.name == "b.example")).one()
         exported = list(devices.export_all(session, WHO, None, NOW))
-    confined = Principal("key:x", frozenset({Scope.DEVICE_READ}), domain.id)
+    confined = Principal("key:x", frozenset({Scope.DEVICE_READ}), domain_id=domain.id)
     assert everything(bench, confined) == ["d1.lock._device.b.example"]
     with refused(Reason.NOT_FOUND):
         everything(bench, confined, domain="home.example")

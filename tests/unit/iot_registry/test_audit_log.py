@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from iot_registry.store import migrate
-from iot_registry.store.database import Database
+from web_service.store import Database
 
 LINE = "(time, actor, action, target, detail) VALUES ('2026-11-21', 'ada', 'device.add', 'a', '{}')"
 WHOLE = "(id, time, actor, action, target, detail) VALUES (%s, '2026-11-21', 'nobody', 'nothing', 'a', '{}')"
@@ -52,7 +52,7 @@ def old(tmp_path: Path) -> Database:
     """A database with the first schema and three lines."""
     database = Database(f"sqlite:///{tmp_path / 'old.db'}")
     with database.engine.connect() as connection:
-        command.upgrade(migrate._config(connection), "0001")
+        command.upgrade(migrate.config(connection), "0001")
         for _ in range(3):
             add(connection)
         connection.commit()

@@ -8,12 +8,12 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from iot_registry.core.errors import Reason
 from iot_registry.store import change_feed
 from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.models import Change
 from tests.unit.iot_registry.conftest import NOW, Bench
 from tests.unit.iot_registry.test_services import refused
+from web_service.core import Reason
 
 
 def emit(bench: Bench, name: str, at: dt.datetime, kind: ChangeType = ChangeType.DEVICE_CHANGED) -> int:

@@ -13,10 +13,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_registry.core.drop_reasons import DropReason
-from iot_registry.https.connection_table import ClientConnection, ConnectionTable
-from iot_registry.https.drop_log import DropLog
+from iot_registry.local.metrics import FACE
 from tests.harness.process import wait_for
+from web_service.core import ClientConnection, ConnectionTable, DropReason
+from web_service.https import DropLog
 
 
 def never() -> None:
@@ -123,7 +123,7 @@ def test_a_kind_has_one_line_an_interval(capsys: pytest.CaptureFixture[str]) -> 
     structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory())
 
     async def flood() -> None:
-        drop_log = DropLog(interval=0.2)
+        drop_log = DropLog(FACE, interval=0.2)
         for number in range(1000):
             drop_log.note(DropReason.ADDRESS_FULL, f"192.0.2.{number % 250}")
         drop_log.note(DropReason.MALFORMED, "192.0.2.1")

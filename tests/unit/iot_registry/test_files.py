@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from iot_registry.core.errors import ConfigurationError
-from iot_registry.local import config, private_files, private_keys, tsig_keys
+from iot_registry.local import config, private_keys, tsig_keys
+from web_service.core import ConfigurationError
+from web_service.local import write_private
 
 SECRET = base64.b64encode(bytes(range(32))).decode()
 
@@ -37,10 +38,10 @@ def test_only_p_256_keys_are_ca_keys(tmp_path: Path) -> None:
     other = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    private_files.write_private(path, other)
+    write_private(path, other)
     with pytest.raises(ConfigurationError, match="expected P-256"):
         private_keys.load(path)
-    private_files.write_private(path, b"nonsense")
+    write_private(path, b"nonsense")
     with pytest.raises(ConfigurationError, match="not a PKCS #8 key"):
         private_keys.load(path)
 
@@ -56,7 +57,7 @@ def test_only_p_256_keys_are_ca_keys(tmp_path: Path) -> None:
 )
 def test_a_tsig_key_is_read_in_every_usual_form(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tsig"
-    private_files.write_private(path, text.encode())
+    write_private(path, text.encode())
     key = tsig_keys.load(path)
     assert (key.name, key.secret) == ("reg-key", bytes(range(32)))
     assert SECRET not in repr(key)
@@ -74,7 +75,7 @@ def test_a_tsig_key_is_read_in_every_usual_form(tmp_path: Path, text: str) -> No
 )
 def test_a_bad_tsig_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "tsig"
-    private_files.write_private(path, text.encode())
+    write_private(path, text.encode())
     with pytest.raises(ConfigurationError, match=message):
         tsig_keys.load(path)
 

@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from sqlalchemy import event, select
 
 from iot_registry.cli import main
-from iot_registry.core.errors import Reason
 from iot_registry.service import api_keys, devices, domain_setup, domains
 from iot_registry.service import api_keys as key_service
 from iot_registry.service.access import Principal, Scope
@@ -21,6 +20,7 @@ from iot_registry.service.schemas import DomainCreate, KeyCreate
 from iot_registry.store.models import ApiKey, Certificate, CertificateStatus
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import deliver, enroll, refused, registered
+from web_service.core import Reason
 
 DAY = dt.timedelta(days=1)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_registry.core import names
-from iot_registry.core.errors import Reason, Refused
+from web_service.core import Reason, Refused
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 

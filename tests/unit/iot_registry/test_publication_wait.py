@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from iot_registry.core.errors import Reason
 from iot_registry.publication import outbox
-from iot_registry.publication.change_watch import ChangeWatch
 from iot_registry.publication.publication_wait import Interval, until_published, wait_until_published
 from iot_registry.service import devices
 from iot_registry.service.schemas import DeviceView
@@ -19,6 +17,9 @@ from iot_registry.store import change_feed
 from tests.harness.process import wait_for
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import enroll, refused, registered
+from web_service.core import Reason
+from web_service.store import Position
+from web_service.web import ChangeWatch
 
 # Longer than any test takes: who returns earlier was woken.
 LONG = 300.0
@@ -29,8 +30,8 @@ class State:
     pending: bool
 
 
-def read_position(bench: Bench) -> Callable[[], change_feed.Position]:
-    def read() -> change_feed.Position:
+def read_position(bench: Bench) -> Callable[[], Position]:
+    def read() -> Position:
         with bench.database.read() as session:
             return change_feed.position(session)
 
@@ -126,7 +127,7 @@ def test_many_wait_on_one_watch(bench: Bench) -> None:
         names.append(name)
     reads = 0
 
-    def count() -> change_feed.Position:
+    def count() -> Position:
         nonlocal reads
         reads += 1
         return read_position(bench)()
@@ -149,10 +150,10 @@ def test_an_error_of_the_look_ends_the_wait(bench: Bench) -> None:
 
 
 def test_the_watch_goes_on_after_the_database_was_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iot_registry.publication.change_watch.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("web_service.web.change_watch.RETRY_SECONDS", 0.01)
     failures = iter([OSError("away"), OSError("away")])
 
-    def read() -> change_feed.Position:
+    def read() -> Position:
         error = next(failures, None) if watched.is_set() else None
         if error is not None:
             raise error

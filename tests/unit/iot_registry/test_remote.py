@@ -12,10 +12,11 @@ from socket import create_server
 
 import pytest
 
-from iot_registry.cli.remote_administration import RemoteAdministration, RemoteError
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.cli.remote_administration import RemoteAdministration
 from iot_registry.service.schemas import StatusView
 from tests.harness.pki import authority
+from web_service.cli import RemoteError
+from web_service.core import Reason, Refused
 
 KEY = "irk_000000000000_" + "A" * 43
 STATUS = {

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from iot_registry.core import ca_certificates, device_certificates, est_codec
 from iot_registry.core.certificate_requests import vet
-from iot_registry.core.errors import Reason, Refused
+from iot_registry.core.errors import CsrReason
 from iot_registry.local import private_keys
 from tests.unit.iot_registry.conftest import NOW, csr
+from web_service.core import Reason, Refused
 
 NAME = "a.camera._device.home.example"
 GOOD = csr(NAME)
@@ -26,7 +27,7 @@ Issuer = tuple[ec.EllipticCurvePrivateKey, x509.Certificate]
 def test_any_bytes_are_refused_as_a_request(data: bytes) -> None:
     with pytest.raises(Refused) as refused:
         vet(data, NAME)
-    assert refused.value.reason in (Reason.CSR_MALFORMED, Reason.TOO_LARGE)
+    assert refused.value.reason in (CsrReason.CSR_MALFORMED, Reason.TOO_LARGE)
 
 
 @settings(max_examples=1000, deadline=None)
@@ -67,7 +68,7 @@ def test_any_bytes_survive_the_encoding(data: bytes) -> None:
 def test_what_is_not_base64_is_refused(body: bytes) -> None:
     with pytest.raises(Refused) as refused:
         est_codec.decode_body(body)
-    assert (refused.value.reason, refused.value.field) == (Reason.BAD_ENCODING, "csr")
+    assert (refused.value.reason, refused.value.field) == (CsrReason.BAD_ENCODING, "csr")
 
 
 def test_white_space_may_stand_anywhere_in_base64() -> None:

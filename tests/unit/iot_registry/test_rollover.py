@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
-from iot_registry.core.errors import Reason
 from iot_registry.publication import outbox
 from iot_registry.publication.publisher import _left_names
 from iot_registry.service import authorities, ca_key_store, devices, domains, invalidation, rollover
@@ -30,6 +29,7 @@ from iot_registry.store.models import (
 )
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import enroll, refused, registered
+from web_service.core import Reason
 
 LATER = NOW + dt.timedelta(minutes=10)
 

@@ -12,11 +12,10 @@ from aiohttp import web
 
 from iot_registry.service.access import Scope
 from iot_registry.service.schemas import RequestBody, ResponseBody
-from iot_registry.web import openapi
 from iot_registry.web.application import application
 from iot_registry.web.context import Context
-from iot_registry.web.route import Content, Credential, Route
 from iot_registry.web.route_table import ROUTES
+from web_service.web import DOCUMENT, Content, Credential, Route
 
 Operation = tuple[str, str]
 
@@ -45,7 +44,7 @@ def differences(app: web.Application, document: dict[str, Any]) -> set[Operation
 
 
 def test_each_served_route_is_documented_and_each_documented_one_is_served(app: web.Application) -> None:
-    assert differences(app, app[openapi.DOCUMENT]) == set()
+    assert differences(app, app[DOCUMENT]) == set()
     assert len(served(app)) == len(ROUTES) >= 30
 
 
@@ -54,9 +53,9 @@ def test_a_route_that_only_one_of_them_has_is_noticed(app: web.Application) -> N
         raise NotImplementedError
 
     app.router.add_get("/v1/undocumented", handler)
-    assert differences(app, app[openapi.DOCUMENT]) == {("GET", "/v1/undocumented")}
-    app[openapi.DOCUMENT]["paths"]["/v1/keys"]["put"] = {}
-    assert differences(app, app[openapi.DOCUMENT]) == {("GET", "/v1/undocumented"), ("PUT", "/v1/keys")}
+    assert differences(app, app[DOCUMENT]) == {("GET", "/v1/undocumented")}
+    app[DOCUMENT]["paths"]["/v1/keys"]["put"] = {}
+    assert differences(app, app[DOCUMENT]) == {("GET", "/v1/undocumented"), ("PUT", "/v1/keys")}
 
 
 def test_no_row_is_there_twice() -> None:
@@ -90,13 +89,13 @@ def references(value: Any) -> Iterable[str]:
 
 
 def test_the_document_has_the_schemas_it_refers_to_and_no_others(app: web.Application) -> None:
-    document = app[openapi.DOCUMENT]
+    document = app[DOCUMENT]
     assert set(references(document)) == set(document["components"]["schemas"])
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_the_document_names_the_credential_and_the_parameters_of_a_row(app: web.Application, route: Route) -> None:
-    operation = app[openapi.DOCUMENT]["paths"][route.path][route.method.lower()]
+    operation = app[DOCUMENT]["paths"][route.path][route.method.lower()]
     if isinstance(route.credential, Scope):
         assert operation["security"] == [{"key": []}]
         assert f"`{route.credential}`" in operation["description"]

@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from iot_registry.core.errors import ConfigurationError
 from iot_registry.https.server_tls import LIFETIME_DAYS, RENEWAL_DAYS, ServerTls
 from iot_registry.local.config import TlsSection
 from iot_registry.service import domains
 from iot_registry.service.authorities import server_anchor
 from iot_registry.service.schemas import DomainCreate
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench
+from web_service.core import ConfigurationError
 
 
 def refresh(bench: Bench, tls: ServerTls, at: dt.datetime = NOW) -> ssl.SSLContext:

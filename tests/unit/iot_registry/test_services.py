@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from iot_registry.core.errors import ConfigurationError, Reason, Refused
 from iot_registry.publication import outbox
 from iot_registry.service import (
     api_keys,
@@ -24,7 +23,6 @@ from iot_registry.service import (
     ca_key_store,
     devices,
     domains,
-    secret_digest,
 )
 from iot_registry.service.access import Principal, Scope
 from iot_registry.service.enrollment import REDELIVERY_PERIOD
@@ -34,6 +32,8 @@ from iot_registry.store.change_feed import ChangeType
 from iot_registry.store.models import AuthorityKind, Base, Certificate, Domain
 from iot_registry.web.failure_limit import MAX_KEYS, FailureLimit
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
+from web_service.core import ConfigurationError, Reason, Refused
+from web_service.local import secret_digest
 
 
 def registered(bench: Bench, label: str = "a") -> tuple[str, str]:
@@ -81,7 +81,7 @@ def test_a_token_is_stored_as_a_hash_only(bench: Bench) -> None:
     raw = (bench.settings.state_dir / "registry.db").read_bytes()
     raw += (bench.settings.state_dir / "registry.db-wal").read_bytes()
     assert secret.encode() not in raw
-    assert secret_digest.secret_digest(secret).encode() in raw
+    assert secret_digest(secret).encode() in raw
 
 
 def test_of_many_enrollments_with_one_token_exactly_one_is_granted(bench: Bench) -> None:
@@ -315,7 +315,7 @@ def test_api_keys_are_refused_once_revoked_expired_or_wrong(bench: Bench) -> Non
 def test_a_key_cannot_make_a_stronger_one(bench: Bench) -> None:
     with bench.database.write() as session:
         domain = session.scalars(select(Domain)).one()
-        weak = Principal("key:weak", frozenset({Scope.KEY_WRITE, Scope.FEED_READ}), domain.id)
+        weak = Principal("key:weak", frozenset({Scope.KEY_WRITE, Scope.FEED_READ}), domain_id=domain.id)
         with refused(Reason.FORBIDDEN):
             api_keys.issue_key(session, weak, "x", frozenset({Scope.DEVICE_WRITE}), NOW, domain=domain)
         with refused(Reason.FORBIDDEN):

@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
 from iot_registry.core import ca_certificates
-from iot_registry.core.errors import Reason
 from iot_registry.local import private_keys
 from iot_registry.publication import outbox
 from iot_registry.publication.publisher import withdraw
@@ -22,6 +21,7 @@ from iot_registry.store import change_feed
 from iot_registry.store.models import Authority, AuthorityKind, Certificate, Change
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench, csr
 from tests.unit.iot_registry.test_services import actions, deliver, enroll, refused, registered
+from web_service.core import Reason
 
 # Issuing CAs last 1825 days, device certificates 365, and the margin is 90.
 DUE = NOW + dt.timedelta(days=1825 - 365 - 90, seconds=1)
@@ -68,7 +68,7 @@ def test_only_an_administrator_of_the_registry_makes_one(bench: Bench) -> None:
     with refused(Reason.FORBIDDEN):
         renew(bench, who=Principal("key:x", frozenset(Scope) - {Scope.ADMIN}))
     with refused(Reason.NOT_FOUND):
-        renew(bench, who=Principal("key:x", frozenset({Scope.ADMIN}), 99))
+        renew(bench, who=Principal("key:x", frozenset({Scope.ADMIN}), domain_id=99))
     assert len(live(bench)) == 1
 
 

@@ -11,12 +11,13 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from iot_registry.core.errors import Reason, Refused
 from iot_registry.service import devices
 from iot_registry.service.schemas import DeviceCreate
 from iot_registry.store.models import Device
-from iot_registry.store.writer import MAX_COMMIT_GROUP, Writer
 from tests.unit.iot_registry.conftest import NOW, WHO, Bench
+from web_service.core import Reason, Refused
+from web_service.store import Writer
+from web_service.store.writer import MAX_COMMIT_GROUP
 
 
 @pytest.fixture
