@@ -8,6 +8,7 @@ from dane_radius import __version__
 from dane_radius.cli.check import check
 from dane_radius.cli.doctor import doctor
 from dane_radius.cli.install import install
+from dane_radius.cli.policy import policy
 from dane_radius.cli.running import flush, status
 from dane_radius.cli.tlsa import tlsa
 
@@ -24,10 +25,11 @@ def main() -> None:
     dane-radius doctor                                 examine the installation
     dane-radius status                                 show the state of the running module
     dane-radius flush a1.camera._device.example.net    remove cached answers of the running module
+    dane-radius policy check                           examine the policy; test, compare and replay policies
 
     Exit codes: 0 done or accepted, 1 refused or failed, 2 wrong usage or an unusable configuration.
     """
 
 
-for command in (check, tlsa, install, doctor, status, flush):
+for command in (check, tlsa, install, doctor, status, flush, policy):
     main.add_command(command)

@@ -12,14 +12,27 @@ from rich.table import Table
 
 from dane_radius.cli.common import REFUSED, fail, parse_resolver, print_json, read_certificate, read_config
 from dane_radius.core.certificate import Leaf, parse_leaf
-from dane_radius.core.decision import Prepared, conclude, prepare
+from dane_radius.core.decision import Prepared, StandingOf, conclude, nothing_known, prepare
 from dane_radius.core.names import identity_domain
 from dane_radius.core.reasons import ReasonCode, Refused
 from dane_radius.core.ruling import Decision, Ruling, refuse
 from dane_radius.core.tlsa import TlsaRecord, Usage, association
 from dane_radius.local.anchor_directory import AnchorDirectory
+from dane_radius.local.standing_table import StandingTable
 from dane_radius.server.config import Config
-from policy import Grant, Policy, PolicyError, RequestFacts, Rule, Strength, load_policy
+from dane_radius.server.standing import DeviceStandings
+from policy import (
+    DeviceStanding,
+    Grant,
+    Policy,
+    PolicyError,
+    RequestFacts,
+    Rule,
+    RuleKind,
+    Standing,
+    Strength,
+    load_policy,
+)
 
 _PUBLISHING_HELPS = frozenset(
     {
@@ -32,15 +45,14 @@ _PUBLISHING_HELPS = frozenset(
 )
 
 
-class _AnyName(Policy):
-    """A policy that covers every name, so that the result depends on the DNS alone."""
-
-    def _rules_for(self, name: str) -> list[Rule]:
-        return list(self.rules)
-
-
-_ANY_NAME = _AnyName(
-    (Rule("any-name", (), None, Strength.ANY, allow_pkix_cd=False, monitor=False, grant=Grant()),), source="--any-name"
+# A policy that covers every name, so that the result depends on the DNS alone.
+_ANY_NAME = Policy(
+    (
+        Rule(
+            "any-name", (), None, Strength.ANY, allow_pkix_cd=False, monitor=False, grant=Grant(), kind=RuleKind.DEFAULT
+        ),
+    ),
+    source="--any-name",
 )
 
 
@@ -56,6 +68,12 @@ _ANY_NAME = _AnyName(
 @click.option(
     "--resolver", help="ADDRESS[:PORT] on loopback, or tls://NAME@ADDRESS[:PORT]. Default: the configured resolver."
 )
+@click.option(
+    "--standing",
+    type=click.Choice([str(standing) for standing in Standing]),
+    help="The standing of the device. Default: what the configured journal says now.",
+)
+@click.option("--approved", is_flag=True, help="Somebody has approved the device.")
 @click.option("--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="Decide as of this UTC time instead of now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
 def check(
@@ -68,6 +86,8 @@ def check(
     any_name: bool,
     anchors: str | None,
     resolver: str | None,
+    standing: str | None,
+    approved: bool,
     at: datetime | None,
     as_json: bool,
 ) -> None:
@@ -76,6 +96,7 @@ def check(
     \b
     Example:
       dane-radius check device.pem --ssid iot
+      dane-radius check device.pem --ssid iot --standing quarantined
       dane-radius check device.pem --any-name --resolver 127.0.0.1 --json
 
     Exit code 0: accepted, 1: refused (the reason code says why), 2: wrong usage.
@@ -96,7 +117,8 @@ def check(
     except Refused as refusal:
         decision = Decision(refuse(refusal, policy))
     else:
-        decision = _decide(leaf, policy, request, config, anchors, resolver, now)
+        standing_of = _standing_of(config, standing, now, approved=approved, any_name=any_name)
+        decision = _decide(leaf, policy, request, standing_of, config, anchors, resolver, now)
     if as_json:
         print_json({**decision.to_json(), "publish": _to_publish(decision.ruling, leaf, policy)})
     else:
@@ -112,16 +134,29 @@ def _load_policy(path: str, *, explicit: bool) -> Policy:
         fail(f"{error}{hint}")
 
 
+def _standing_of(config: Config, standing: str | None, now: datetime, *, approved: bool, any_name: bool) -> StandingOf:
+    """What is known of the device: what the options say, or else the journal that the server reads."""
+    if standing is not None or approved:
+        given = DeviceStanding(Standing(standing or Standing.NORMAL), approved)
+        return lambda _name: given
+    if any_name or config.standing is None:
+        return nothing_known
+    table = StandingTable(config.standing)
+    table.refresh(paced=False)
+    return DeviceStandings(table, now.timestamp).of
+
+
 def _decide(
     leaf: Leaf,
     policy: Policy,
     request: RequestFacts,
+    standing_of: StandingOf,
     config: Config,
     anchors: str | None,
     resolver: str | None,
     now: datetime,
 ) -> Decision:
-    prepared = prepare(leaf, policy, request)
+    prepared = prepare(leaf, policy, request, standing_of, now=now.timestamp())
     if not isinstance(prepared, Prepared):
         return Decision(prepared)
     source = parse_resolver(resolver) if resolver else config.resolver.build()
@@ -162,7 +197,11 @@ def _explain(decision: Decision, leaf: Leaf | None, policy: Policy, now: datetim
             row("", "not valid at this time: OpenSSL refuses it in the handshake, before any decision")
     if ruling.name:
         row("identity", f"{ruling.name}  (domain {identity_domain(ruling.name)})")
+    if evidence.standing and (evidence.standing != Standing.NORMAL or evidence.approved):
+        row("standing", evidence.standing + (", approved" if evidence.approved else ""))
     row("rule", ruling.rule or "none")
+    if evidence.zone:
+        row("zone", evidence.zone)
     if evidence.dns:
         row("DNS", evidence.dns + (f", usable for {decision.ttl} s" if decision.ttl is not None else ""))
     for text in evidence.records:

@@ -49,6 +49,11 @@ def _option(name: str, text: str, kind: Any = Path, *, standard: object = None) 
 )
 @_option("--hint-socket", "The socket where trust-sync takes hints about unknown identities; '' for none.", str)
 @_option(
+    "--standing",
+    "The folder of the standing of devices, which trust-sync follows from dane-operations; '' for none.",
+    str,
+)
+@_option(
     "--accounting",
     "Record live sessions in a radacct table, which trust-sync needs to disconnect revoked devices.",
     click.Choice(["none", "sqlite"]),

@@ -35,7 +35,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 @_socket_option
 @_json_option
 def status(config_file: str | None, socket_path: str | None, as_json: bool) -> None:
-    """Show the state of the running module: policy, resolver, anchors, cache, lookups, and slow domains.
+    """Show the state of the running module: policy, resolver, anchors, standing, cache, lookups, and slow domains.
 
     \b
     Example:

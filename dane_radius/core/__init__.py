@@ -2,7 +2,7 @@
 
 Certificates and their names: `der`, `certificate`, `names`. DNS answers and matching TLSA records: `answers`, `tlsa`.
 Certification paths: `anchor_record`, `name_constraints`, `chain`, `path_match`, and `work`, which limits their cost.
-Verdicts and their reasons: `reasons`, `ruling`, `decision`.
+Verdicts and their reasons: `reasons`, `ruling`, `decision`, and `first_pass`, which remembers its first half.
 """
 
 from dane_radius.core.anchor_record import (
@@ -17,13 +17,14 @@ from dane_radius.core.anchor_record import (
 )
 from dane_radius.core.answers import Absence, Answer, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.core.certificate import MAX_CERTIFICATE_OCTETS, Leaf, candidate_names, parse_leaf
-from dane_radius.core.decision import Prepared, conclude, prepare
+from dane_radius.core.decision import Prepared, StandingOf, conclude, is_enforced, nothing_known, prepare, reason_of
 from dane_radius.core.der import OBJECT_IDENTIFIER as DER_OBJECT_IDENTIFIER
 from dane_radius.core.der import SEQUENCE as DER_SEQUENCE
 from dane_radius.core.der import DerError
 from dane_radius.core.der import Tlv as DerElement
 from dane_radius.core.der import children as der_children
 from dane_radius.core.der import only as der_only
+from dane_radius.core.first_pass import FirstPass, still_holds
 from dane_radius.core.names import authority_host, identity_domain, is_within, normalize
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Evidence, Ruling, refuse
@@ -50,6 +51,7 @@ __all__ = [
     "DerElement",
     "DerError",
     "Evidence",
+    "FirstPass",
     "Insecure",
     "Leaf",
     "MatchingType",
@@ -60,6 +62,7 @@ __all__ = [
     "Secure",
     "SecureAbsent",
     "Selector",
+    "StandingOf",
     "TlsaRecord",
     "Unavailable",
     "Usage",
@@ -71,13 +74,17 @@ __all__ = [
     "der_children",
     "der_only",
     "identity_domain",
+    "is_enforced",
     "is_within",
     "matches",
     "normalize",
+    "nothing_known",
     "parse_index_line",
     "parse_leaf",
     "pem_to_der",
     "prepare",
+    "reason_of",
     "refuse",
     "select",
+    "still_holds",
 ]

@@ -20,18 +20,77 @@ from dane_radius.core.certificate import Leaf, candidate_names, check_key
 from dane_radius.core.names import identity_domain
 from dane_radius.core.path_match import PATH_USAGES, match_by_path
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
-from dane_radius.core.ruling import Decision, Evidence, Ruling, SessionTerms, refuse, session_terms
+from dane_radius.core.ruling import NEVER_MONITORED, Decision, Evidence, Ruling, SessionTerms, refuse, session_terms
 from dane_radius.core.tlsa import Selection, TlsaRecord, Usage, first_match, select
 from dane_radius.core.work import TooMuchWork, Work
-from policy import Attribute, Grant, Policy, RequestFacts, Rule, grant_attributes
+from policy import (
+    Attribute,
+    CuiMode,
+    DeviceStanding,
+    Grant,
+    Match,
+    MatchRefusal,
+    Policy,
+    PolicySettings,
+    RequestFacts,
+    Rule,
+    Standing,
+    grant_attributes,
+)
 
 # How many elements of each list the evidence shows: a zone may publish more records than a log line should contain.
 _MAX_SHOWN = 16
 
 
+# What is known of the standing of the device with a name; None: nothing. It may raise Refused, if that cannot be said.
+StandingOf = Callable[[str], DeviceStanding | None]
+
+_REASONS = {
+    MatchRefusal.NO_RULE: ReasonCode.POLICY_NO_RULE,
+    MatchRefusal.NETWORK: ReasonCode.POLICY_NETWORK,
+    MatchRefusal.TIME: ReasonCode.POLICY_TIME,
+    MatchRefusal.DENIED: ReasonCode.POLICY_DENIED,
+    MatchRefusal.BLOCKED: ReasonCode.DEVICE_BLOCKED,
+    MatchRefusal.QUARANTINED: ReasonCode.DEVICE_QUARANTINED,
+    MatchRefusal.PENDING: ReasonCode.APPROVAL_PENDING,
+    MatchRefusal.UNKNOWN_ZONE: ReasonCode.ZONE_UNKNOWN,
+}
+# Rules that are for other standings only refuse a device because of its own.
+_REASONS_OF_STANDING = {
+    Standing.QUARANTINED: ReasonCode.DEVICE_QUARANTINED,
+    Standing.PENDING: ReasonCode.APPROVAL_PENDING,
+}
+
+
+def nothing_known(_name: str) -> DeviceStanding | None:
+    """The standing of every device where nothing keeps standings."""
+    return None
+
+
+def reason_of(match: Match) -> ReasonCode:
+    """The reason code of a match that gives no access."""
+    assert match.refusal is not None
+    if match.refusal is MatchRefusal.STANDING:
+        return _REASONS_OF_STANDING.get(match.standing, ReasonCode.POLICY_DENIED)
+    return _REASONS[match.refusal]
+
+
+# Somebody isolated the device. Without a rule that gives it a zone of its own, monitor mode would admit it to the NAS's
+# default network.
+_ISOLATED = frozenset({Standing.QUARANTINED, Standing.BLOCKED})
+
+
+def is_enforced(match: Match) -> bool:
+    """Whether a match that gives no access is a reject in monitor mode, too."""
+    return match.standing in _ISOLATED or reason_of(match) in NEVER_MONITORED
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """An authentication that policy could grant, so that a lookup of `name` is due.
+
+    `settings`: those of the policy. `device`: what was known of the device's standing. `expires`: seconds since 1970,
+    from which on this must not be used again; None: not before the policy or `device` changes.
 
     Compared by identity, so that it can be a cache key without hashing its contents.
     """
@@ -40,37 +99,59 @@ class Prepared:
     name: str
     rule: Rule
     grant: Grant
-    policy: Policy
+    settings: PolicySettings
     request: RequestFacts
     evidence: Evidence
+    device: DeviceStanding | None = None
+    expires: float | None = None
 
 
-def prepare(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
+def prepare(
+    leaf: Leaf,
+    policy: Policy,
+    request: RequestFacts,
+    standing_of: StandingOf = nothing_known,
+    *,
+    now: float,
+) -> Prepared | Ruling:
     """The part of a decision that needs no DNS: the device's name, and whether a rule could grant it access.
 
-    A Ruling is a reject, or the accept that replaces it in monitor mode. No DNS query may follow it.
+    A Ruling is a reject, or the accept that replaces it in monitor mode. No DNS query may follow it. `now`: seconds
+    since 1970.
     """
     evidence = Evidence(certificate=leaf.fingerprint, policy=policy.digest[:12] or None)
+    name: str | None = None
     try:
         check_key(leaf)
         names = candidate_names(leaf)
         evidence = replace(evidence, names=tuple(names))
         name = _one_name(names, policy)
+        evidence = replace(evidence, domain=identity_domain(name))
+        device = standing_of(name)
     except Refused as refusal:
-        return refuse(refusal, policy, evidence=evidence)
-    evidence = replace(evidence, domain=identity_domain(name))
-    match = policy.match(name, request)
-    if match.rule is None:
-        if match.named:
-            cause = Refused(ReasonCode.POLICY_NETWORK, f"rules cover {name}, but none of them at {_place(request)}")
-        else:
-            cause = Refused(ReasonCode.POLICY_NO_RULE, f"no rule covers {name}")
-        return refuse(cause, policy, name=name, evidence=evidence)
-    evidence = replace(evidence, standing=match.standing.value)
-    if match.rule.grant is None or match.grant is None:
-        cause = Refused(ReasonCode.POLICY_DENIED, f"rule {match.rule.name} denies {name}")
-        return refuse(cause, policy, name=name, rule=match.rule, evidence=evidence)
-    return Prepared(leaf, name, match.rule, match.grant, policy, request, evidence)
+        return refuse(refusal, policy, name=name, evidence=evidence)
+    match = policy.match(name, request, device, now=now)
+    evidence = replace(
+        evidence,
+        standing=match.standing.value if match.rule is not None or device is not None else None,
+        approved=None if device is None else device.approved,
+        assigned_standing=None if device is None or device.standing is Standing.NORMAL else device.standing.value,
+        assigned_zone=None if device is None else device.zone,
+        zone=match.zone,
+    )
+    if match.rule is None or match.grant is None:
+        cause = Refused(reason_of(match), match.detail)
+        return refuse(
+            cause,
+            policy,
+            name=name,
+            rule=match.rule,
+            evidence=evidence,
+            device=device,
+            expires=match.expires,
+            enforced=is_enforced(match),
+        )
+    return Prepared(leaf, name, match.rule, match.grant, policy.settings, request, evidence, device, match.expires)
 
 
 def _one_name(names: list[str], policy: Policy) -> str:
@@ -85,19 +166,6 @@ def _one_name(names: list[str], policy: Policy) -> str:
         ReasonCode.SAN_AMBIGUOUS,
         f"{len(names)} dNSNames ({found}), and {how} covered by policy; exactly one is expected",
     )
-
-
-def _place(request: RequestFacts) -> str:
-    where = [
-        f"{what} {value}"
-        for what, value in (
-            ("SSID", request.ssid),
-            ("NAS", request.nas_identifier or request.nas_address),
-            ("port type", request.nas_port_type),
-        )
-        if value
-    ]
-    return f"this network ({', '.join(where) or 'the request names no SSID and no NAS'})"
 
 
 def conclude(
@@ -287,30 +355,36 @@ def _accept(prepared: Prepared, matched: TlsaRecord, evidence: Evidence, cui_key
         attributes=_attributes(prepared, cui_key),
         terms=_terms(prepared),
         evidence=replace(evidence, matched=matched.short),
+        device=prepared.device,
+        expires=prepared.expires,
     )
 
 
 def _refuse(prepared: Prepared, refusal: Refused, evidence: Evidence) -> Ruling:
-    monitored = prepared.policy.is_monitored(prepared.rule)
+    monitored = prepared.settings.is_monitored(prepared.rule)
     return refuse(
         refusal,
-        prepared.policy,
+        prepared.settings,
         name=prepared.name,
         rule=prepared.rule,
         evidence=evidence,
         # In monitor mode, the device gets the rule's access in spite of the refusal.
         attributes=_attributes(prepared, None) if monitored else (),
         terms=_terms(prepared) if monitored else None,
+        device=prepared.device,
+        expires=prepared.expires,
     )
 
 
 def _attributes(prepared: Prepared, cui_key: bytes | None) -> tuple[Attribute, ...]:
-    cui = chargeable_user_identity(prepared.name, cui_key) if prepared.request.wants_cui else None
+    mode = prepared.settings.cui
+    wanted = mode is CuiMode.ALWAYS or (mode is CuiMode.WHEN_ASKED and prepared.request.wants_cui)
+    cui = chargeable_user_identity(prepared.name, cui_key) if wanted else None
     return grant_attributes(prepared.grant, user_name=prepared.name, rule=prepared.rule.name, cui=cui)
 
 
 def _terms(prepared: Prepared) -> SessionTerms:
-    return session_terms(prepared.grant, prepared.policy, prepared.leaf)
+    return session_terms(prepared.grant, prepared.settings, prepared.leaf, prepared.expires)
 
 
 def chargeable_user_identity(name: str, key: bytes | None) -> str | None:

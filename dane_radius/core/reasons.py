@@ -46,8 +46,16 @@ class ReasonCode(StrEnum):
     # policy
     POLICY_NO_RULE = "policy_no_rule"
     POLICY_NETWORK = "policy_network"
+    POLICY_TIME = "policy_time"
     POLICY_STRENGTH = "policy_strength"
     POLICY_DENIED = "policy_denied"
+
+    # the standing of the device
+    DEVICE_BLOCKED = "device_blocked"
+    DEVICE_QUARANTINED = "device_quarantined"
+    APPROVAL_PENDING = "approval_pending"
+    ZONE_UNKNOWN = "zone_unknown"
+    STANDING_UNAVAILABLE = "standing_unavailable"
 
     # the DNS
     TLSA_ABSENT = "tlsa_absent"

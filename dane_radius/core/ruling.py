@@ -13,14 +13,18 @@ from typing import Any, NamedTuple
 
 from dane_radius.core.certificate import Leaf
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
-from policy import Attribute, Grant, Policy, Rule
+from policy import Attribute, DeviceStanding, Grant, Policy, PolicySettings, Rule
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The facts that a ruling is based on. They contain no secret, so all of them may be logged."""
+    """The facts that a ruling is based on. They contain no secret, so all of them may be logged.
+
+    `standing` and `zone`: those that policy applied. `approved`: None if nothing is known of the device's standing.
+    `assigned_standing` and `assigned_zone`: what is known of it, except for a normal standing and no zone.
+    """
 
     names: tuple[str, ...] = ()
     certificate: str | None = None
@@ -32,6 +36,10 @@ class Evidence:
     chain: str | None = None
     chain_failures: tuple[str, ...] = ()
     standing: str | None = None
+    approved: bool | None = None
+    assigned_standing: str | None = None
+    assigned_zone: str | None = None
+    zone: str | None = None
     policy: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -47,29 +55,39 @@ class Evidence:
 class SessionTerms(NamedTuple):
     """The limits on a session's duration, apart from the TTL.
 
-    `maximum` and `minimum` are in seconds, `certificate_end` in seconds since 1970.
+    `maximum` and `minimum` are in seconds, `certificate_end` in seconds since 1970. `expires`: seconds since 1970 at
+    which policy stops giving this access; None: it does not stop by itself.
     """
 
     maximum: int
     minimum: int
     ttl_factor: int
     certificate_end: float
+    expires: float | None = None
 
     def seconds(self, ttl: int, now: float) -> int:
         """The session's duration. `now` is in seconds since 1970.
 
-        It is the TTL times the policy's factor, but at least the policy's minimum, at most the grant's maximum, and not
-        beyond the end of the certificate. The end of an expired certificate does not count: RFC 7671 section 5.1 lets a
-        DANE-EE record vouch for it.
+        It is the TTL times the policy's factor, but at least the policy's minimum, at most the grant's maximum, and
+        beyond neither the end of the certificate nor `expires`. The end of an expired certificate does not count: RFC
+        7671 section 5.1 lets a DANE-EE record vouch for it.
         """
         allowed = min(max(ttl * self.ttl_factor, self.minimum), self.maximum)
         left = self.certificate_end - now
-        return allowed if left >= allowed or left < 0 else int(left) or 1
+        if 0 <= left < allowed:
+            allowed = int(left) or 1
+        if self.expires is not None and self.expires - now < allowed:
+            allowed = max(int(self.expires - now), 1)
+        return allowed
 
 
-def session_terms(grant: Grant, policy: Policy, leaf: Leaf) -> SessionTerms:
-    """The terms of a grant for a device with this certificate."""
-    return SessionTerms(grant.session_timeout, policy.minimum_session, policy.ttl_factor, leaf.not_after.timestamp())
+def session_terms(
+    grant: Grant, policy: Policy | PolicySettings, leaf: Leaf, expires: float | None = None
+) -> SessionTerms:
+    """The terms of a grant for a device with this certificate. `expires`: that of the match of policy."""
+    return SessionTerms(
+        grant.session_timeout, policy.minimum_session, policy.ttl_factor, leaf.not_after.timestamp(), expires
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,9 @@ class Ruling:
     """The verdict on a device, with its reason.
 
     `monitored`: the verdict would be a reject with `reason`, but policy is in monitor mode. `attributes`: the RADIUS
-    reply attributes, none for a reject. `terms`: the limits on the session, for an accept with a grant.
+    reply attributes, none for a reject. `terms`: the limits on the session, for an accept with a grant. `device`: what
+    was known of the device's standing. `expires`: seconds since 1970, from which on the ruling must not be used again;
+    None: not before policy, or the device's standing, changes.
     """
 
     verdict: Verdict
@@ -89,6 +109,8 @@ class Ruling:
     attributes: tuple[Attribute, ...] = ()
     terms: SessionTerms | None = None
     evidence: Evidence = Evidence()
+    device: DeviceStanding | None = None
+    expires: float | None = None
 
     @property
     def accepted(self) -> bool:
@@ -158,21 +180,38 @@ class Decision(NamedTuple):
         }
 
 
+# Refusals that monitor mode leaves in force. The first two are faults. The others are what somebody decided about this
+# one device, and no question of whether the rules are right.
+NEVER_MONITORED = frozenset(
+    {
+        ReasonCode.INTERNAL_ERROR,
+        ReasonCode.STANDING_UNAVAILABLE,
+        ReasonCode.DEVICE_BLOCKED,
+        ReasonCode.DEVICE_QUARANTINED,
+        ReasonCode.ZONE_UNKNOWN,
+    }
+)
+
+
 def refuse(
     refusal: Refused,
-    policy: Policy,
+    policy: Policy | PolicySettings,
     *,
     name: str | None = None,
     rule: Rule | None = None,
     evidence: Evidence | None = None,
     attributes: tuple[Attribute, ...] = (),
     terms: SessionTerms | None = None,
+    device: DeviceStanding | None = None,
+    expires: float | None = None,
+    enforced: bool = False,
 ) -> Ruling:
     """The reject with the reason of `refusal`; in monitor mode, an accept that states this reason.
 
-    `attributes` and `terms` are those of the accept.
+    `attributes` and `terms` are those of the accept. `enforced`: it is a reject in monitor mode, too, as it always is
+    for some reasons.
     """
-    monitored = policy.is_monitored(rule) and refusal.code is not ReasonCode.INTERNAL_ERROR
+    monitored = policy.is_monitored(rule) and not enforced and refusal.code not in NEVER_MONITORED
     if monitored and not attributes and name is not None:
         attributes = (("User-Name", ":=", name),)
     return Ruling(
@@ -185,4 +224,6 @@ def refuse(
         attributes=attributes if monitored else (),
         terms=terms if monitored else None,
         evidence=evidence or Evidence(),
+        device=device,
+        expires=expires,
     )

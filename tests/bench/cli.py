@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from tests.bench import cpu, plots, report
-from tests.bench.scenarios import blackhole, floods, peers, refresh, saturation, steady, storms
+from tests.bench.scenarios import blackhole, floods, peers, policy, refresh, saturation, steady, storms
 from tests.bench.stand import Settings
 
 SCENARIOS: dict[str, ModuleType] = {
@@ -25,6 +25,7 @@ SCENARIOS: dict[str, ModuleType] = {
     "floods": floods,
     "saturation": saturation,
     "peers": peers,
+    "policy": policy,
 }
 _DEFAULT = "cpu"
 _CONTEXT = {"help_option_names": ["-h", "--help"]}

@@ -73,7 +73,7 @@ def decide(case: Case) -> Decision:
         monitor=False,
         grant=Grant(vlan=7),
     )
-    prepared = prepare(parse_leaf(chain(case.chain)["leaf"].der), Policy((rule,)), RequestFacts())
+    prepared = prepare(parse_leaf(chain(case.chain)["leaf"].der), Policy((rule,)), RequestFacts(), now=NOW.timestamp())
     assert isinstance(prepared, Prepared)
     return conclude(prepared, Secure(tuple(records(case)), 300), anchors(case), NOW)
 

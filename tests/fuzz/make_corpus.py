@@ -10,9 +10,12 @@ from pathlib import Path
 from tests.conformance.cases import CASES
 from tests.conformance.world import build, ca, dns, ip, leaf
 from tests.fuzz.engine import CORPUS
-from tests.fuzz.targets import DNS_NAME, NOW
+from tests.fuzz.targets import DNS_NAME, NOW, SIGNED
 from tests.harness.tls_session import TLS_1_2, TLS_1_3, server_session
 from tests.unit.dane_radius import test_anchors, test_certificate, test_dns_wire, test_names, test_session_file
+from tests.unit.mud import builders as mud_builders
+from tests.unit.mud import test_tls_profile
+from tests.unit.mud.builders import PUBLISHED
 from tests.unit.policy import test_loader
 
 
@@ -92,6 +95,31 @@ def main() -> None:
         {"v": 1, "op": "flush", "name": "\ud800"},
     ]
     _write("control", _numbered("request", [json.dumps(request).encode() for request in requests]))
+    _write("mud", _numbered("file", _mud_files()))
+    signature = (SIGNED / "Luminaire_150.p7s").read_bytes()
+    _write("mud_signature", _numbered("message", [signature, signature[:200]]))
+
+
+def _mud_files() -> list[bytes]:
+    """Small files of each kind. The fuzzer damages at most 8 kB."""
+    names = (
+        "nist/mud-local-and-same-mfg-test*", "nist/mud-model-test*", "nist/mud-controllerclass-test*",
+        "samples/mudmaker_my-controller*", "samples/osmud_ieft-draft*", "unsw/blipcareBPmeter*", "unsw/withingssleep*",
+    )  # fmt: skip
+    published = [next(PUBLISHED.glob(name)).read_bytes() for name in names]
+    drops = mud_builders.document(
+        [
+            mud_builders.ace("no", action="drop", tcp={"destination-port": {"operator": "neq", "port": 443}}),
+            mud_builders.ace("arp", eth={"ethertype": "arp", "source-mac-address": "02:00:00:00:00:01"}),
+            test_tls_profile.entry(test_tls_profile.PROFILE),
+        ],
+        [mud_builders.ace("a", ipv6={"source-ipv6-network": "2001:db8::/32"}, udp={"destination-port": {"port": 1}})],
+        acl_type="mixed-eth-ipv4-ipv6-acl-type",
+        extensions=["vendor"],
+        systeminfo="A camera",
+        **{"vendor:x": [1]},
+    )
+    return [*published, mud_builders.octets(drops)]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from cryptography import x509
+
 from dane_radius.core.anchor_record import AnchorError, AnchorRecord, parse_index_line
 from dane_radius.core.answers import Secure, SecureAbsent
 from dane_radius.core.certificate import candidate_names, parse_leaf
@@ -22,11 +24,26 @@ from dane_radius.local.control_socket import Handler, answer
 from dane_radius.server.config import check_config
 from dane_radius.server.service import Service
 from dane_radius.server.session_file import leaf_from_session
+from mud import (
+    Mode,
+    MudError,
+    SignatureRefused,
+    VerifiedSignature,
+    compare,
+    compile_acl,
+    describe_rule,
+    parse_mud,
+    verify_signature,
+    widens,
+)
 from policy import PolicyError, RequestFacts, parse_policy
 from tests.fuzz.engine import CORPUS, Target
 
+SIGNED = Path(__file__).parents[1] / "unit" / "mud" / "published" / "signed"
 DNS_NAME, DNS_ID = "a1._device.example.net", 0x1234
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+# The CA of the published signature has expired since.
+SIGNED_AT = datetime(2018, 9, 19, tzinfo=UTC)
 
 
 def session(octets: bytes) -> object:
@@ -85,7 +102,7 @@ def record(octets: bytes) -> object:
 
 def policy(octets: bytes) -> object:
     made = parse_policy(octets)
-    made.match(DNS_NAME, RequestFacts(ssid="iot", nas_address="192.0.2.1"))
+    made.match(DNS_NAME, RequestFacts(ssid="iot", nas_address="192.0.2.1"), now=1_800_000_000)
     return made
 
 
@@ -114,17 +131,50 @@ def control(octets: bytes) -> object:
     return reply
 
 
+def mud(octets: bytes) -> object:
+    file = parse_mud(octets, Mode.LENIENT)
+    acl = compile_acl(file)
+    assert not widens(acl, acl)
+    assert not compare(file, file).widens
+    texts = [describe_rule(rule) for rule in (*acl.from_device, *acl.to_device)]
+    assert all(text.isprintable() for text in (*texts, *map(str, (*file.findings, *acl.findings))))
+    try:
+        strict = parse_mud(octets)
+    except MudError:
+        return file
+    # What is valid means the same in both modes.
+    assert compile_acl(strict) == acl
+    return file
+
+
+@cache
+def _signed_mud() -> tuple[bytes, x509.Certificate, VerifiedSignature]:
+    content = (SIGNED / "Luminaire_150.json").read_bytes()
+    root = x509.load_pem_x509_certificate((SIGNED / "luminaire-cacert.pem").read_bytes())
+    return content, root, verify_signature(content, (SIGNED / "Luminaire_150.p7s").read_bytes(), [root], SIGNED_AT)
+
+
+def mud_signature(octets: bytes) -> object:
+    content, root, honest = _signed_mud()
+    verified = verify_signature(content, octets, [root], SIGNED_AT)
+    # Only what no signature covers may differ.
+    assert verified.signer.tbs_certificate_bytes == honest.signer.tbs_certificate_bytes
+    return verified
+
+
 TARGETS = {
     target.name: target
     for target in (
-        Target("session", session, (Refused,), 0.2),
-        Target("dns", dns, (WireError,), 0.24),
-        Target("certificate", certificate, (Refused,), 0.2),
+        Target("session", session, (Refused,), 0.18),
+        Target("dns", dns, (WireError,), 0.22),
+        Target("certificate", certificate, (Refused,), 0.19),
         Target("chain", chain, (Refused,), 0.04),
         Target("name", name, (Refused,), 0.16),
         Target("record", record, (ValueError,), 0.06),
         Target("policy", policy, (PolicyError,), 0.02),
         Target("index", index, (AnchorError,), 0.03),
         Target("control", control, (), 0.05),
+        Target("mud", mud, (MudError,), 0.02),
+        Target("mud_signature", mud_signature, (SignatureRefused,), 0.03),
     )
 }

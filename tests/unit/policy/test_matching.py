@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy import RequestFacts, Standing, Strength, parse_policy
-from policy.matching import IdentityPattern, Policy, compile_glob, ssid_of
+from policy import MatchRefusal, Policy, RequestFacts, Standing, Strength, parse_policy, ssid_of
+from policy.matching import IdentityPattern, compile_glob
+
+NOW = 1_796_000_000.0
 
 
 def policy(*rules: str, extra: str = "") -> Policy:
@@ -50,10 +52,10 @@ def test_patterns(pattern: str, covered: list[str], not_covered: list[str]) -> N
     made = single(pattern)
     for name in covered:
         assert made.selects(name)
-        assert made.match(name, RequestFacts()).rule is made.rules[0]
+        assert made.match(name, RequestFacts(), now=NOW).rule is made.rules[0]
     for name in not_covered:
         assert not made.selects(name)
-        assert made.match(name, RequestFacts()).rule is None
+        assert made.match(name, RequestFacts(), now=NOW).rule is None
 
 
 LABEL = st.text(alphabet="ab-", min_size=1, max_size=5)
@@ -93,7 +95,7 @@ def test_the_index_finds_what_a_walk_over_the_rules_finds(patterns: list[str]) -
                  "a._device.example.org", "example.net", "example.com"):  # fmt: skip
         walked = next((rule for rule, text in zip(made.rules, patterns, strict=True)
                        if IdentityPattern.compile(text).matches(name)), None)  # fmt: skip
-        assert made.match(name, RequestFacts()).rule is walked
+        assert made.match(name, RequestFacts(), now=NOW).rule is walked
 
 
 def test_the_names_above_devices_are_known_without_any_device() -> None:
@@ -130,7 +132,7 @@ def test_the_first_rule_that_fits_name_and_place_decides() -> None:
         ("a2._device.example.net", home, "rest"),
         ("a2._device.example.net", lab, "lab"),
     ):
-        match = made.match(name, place)
+        match = made.match(name, place, now=NOW)
         assert match.rule is not None
         assert match.rule.name == rule
         assert match.grant is match.rule.grant
@@ -141,18 +143,18 @@ def test_a_name_that_is_covered_elsewhere_only() -> None:
         "name: lab, identity: ['*._device.example.net'], networks: [lab], grant: {}",
         extra="networks: {lab: {ssid: [lab]}}",
     )
-    assert made.match("a._device.example.net", RequestFacts(ssid="x")) == made.match(
-        "b._device.example.net", RequestFacts()
-    )
-    assert made.match("a._device.example.net", RequestFacts()).named
-    assert not made.match("a._device.example.org", RequestFacts()).named
+    elsewhere = made.match("a._device.example.net", RequestFacts(ssid="x"), now=NOW)
+    assert (elsewhere.rule, elsewhere.named, elsewhere.refusal) == (None, True, MatchRefusal.NETWORK)
+    assert "SSID x" in elsewhere.detail
+    assert made.match("a._device.example.net", RequestFacts(), now=NOW).named
+    assert not made.match("a._device.example.org", RequestFacts(), now=NOW).named
 
 
 def serves(network: str, **facts: str | None) -> bool:
     made = policy(
         "name: r, identity: ['*._device.example.net'], networks: [n], grant: {}", extra=f"networks: {{n: {network}}}"
     )
-    return made.match("a._device.example.net", RequestFacts(**facts)).rule is not None  # type: ignore[arg-type]
+    return made.match("a._device.example.net", RequestFacts(**facts), now=NOW).rule is not None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -228,15 +230,15 @@ def test_quarantine_takes_the_place_of_the_grant_but_opens_no_door() -> None:
         extra="quarantine:\n  identity: ['bad*._device.example.net', '**.example.org', x.example.com]\n"
         "  grant: {vlan: 666}",
     )
-    good = made.match("a._device.example.net", RequestFacts())
-    bad = made.match("bad1._device.example.net", RequestFacts())
+    good = made.match("a._device.example.net", RequestFacts(), now=NOW)
+    bad = made.match("bad1._device.example.net", RequestFacts(), now=NOW)
     assert good.grant is not None
     assert (good.standing, good.grant.vlan) == (Standing.NORMAL, 30)
     assert bad.grant is not None
     assert (bad.standing, bad.grant.vlan) == (Standing.QUARANTINED, 666)
     # A denied device stays denied, and one that no rule covers stays outside.
-    assert made.match("a._device.example.org", RequestFacts()).grant is None
-    assert made.match("x.example.com", RequestFacts()).rule is None
+    assert made.match("a._device.example.org", RequestFacts(), now=NOW).grant is None
+    assert made.match("x.example.com", RequestFacts(), now=NOW).rule is None
 
 
 def test_monitoring() -> None:
