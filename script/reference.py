@@ -1,12 +1,16 @@
-"""The reference pages of the documentation site, made from the code: commands, configuration, metrics, the API."""
+"""The reference pages of the documentation site, made from the code: commands, configuration, metrics, HTTP APIs."""
 
 from __future__ import annotations
 
+import configparser
+import importlib
+import importlib.util
 import inspect
 import json
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -16,10 +20,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-import dane_radius.cli
-import iot_registry.cli
-import iot_safe_sim.cli
-import trust_sync.cli
 from dane_radius.dns import LoopbackResolver
 from dane_radius.dns.lookups import Lookups
 from dane_radius.server import Config as ModuleConfig
@@ -27,11 +27,14 @@ from dane_radius.server.metrics import Metrics as ModuleMetrics
 from dane_radius.server.waits import Waits
 from iot_registry.local.config import Settings as RegistrySettings
 from iot_registry.local.metrics import REGISTRY as REGISTRY_METRICS
-from iot_registry.web.openapi import document
-from iot_registry.web.route_table import ROUTES
+from iot_registry.web.openapi import document as registry_document
+from iot_registry.web.route_table import ROUTES as REGISTRY_ROUTES
 from trust_sync.shared.config import Config as WorkerConfig
 from trust_sync.worker.metrics import Metrics as WorkerMetrics
 
+_ROOT = Path(__file__).resolve().parent.parent
+# A checkout may lack this part.
+_OPERATIONS = importlib.util.find_spec("operations") is not None
 _COMMENT = re.compile(r"^\s*# ?(.*)$")
 
 
@@ -40,16 +43,21 @@ _COMMENT = re.compile(r"^\s*# ?(.*)$")
 
 def commands_page() -> str:
     """The help of every command."""
-    programs = {
-        "dane-radius": dane_radius.cli.main,
-        "trust-sync": trust_sync.cli.main,
-        "iot-registry": iot_registry.cli.main,
-        "iot-safe-sim": iot_safe_sim.cli.main,
-    }
     parts = ["# Commands\n\nEach command prints this with `--help`.\n"]
-    for name, program in programs.items():
+    for name, program in _programs():
         parts += _command(name, program, None, 2)
     return "\n".join(parts)
+
+
+def _programs() -> Iterator[tuple[str, click.Command]]:
+    """The programs that `setup.cfg` installs."""
+    setup = configparser.ConfigParser()
+    setup.read(_ROOT / "setup.cfg", encoding="utf-8")
+    for line in setup["options.entry_points"]["console_scripts"].split("\n"):
+        if line.strip():
+            name, place = (part.strip() for part in line.split("="))
+            module, function = place.split(":")
+            yield name, getattr(importlib.import_module(module), function)
 
 
 def _command(name: str, command: click.Command, parent: click.Context | None, level: int) -> Iterator[str]:
@@ -66,12 +74,15 @@ def _command(name: str, command: click.Command, parent: click.Context | None, le
 
 
 def configuration_page() -> str:
-    """Every key of the three configuration files."""
-    files = (
+    """Every key of the configuration files."""
+    files: list[tuple[str, str, type[BaseModel]]] = [
         ("dane-radius.toml", "The FreeRADIUS module and `dane-radius`.", ModuleConfig),
         ("trust-sync.toml", "The trust sync worker.", WorkerConfig),
-        ("registry.toml", "The IoT registry.", RegistrySettings),
-    )
+        ("iot-registry.toml", "The IoT registry.", RegistrySettings),
+    ]
+    if _OPERATIONS:
+        settings = importlib.import_module("operations.local.config").Settings
+        files.append(("dane-operations.toml", "The control plane of a network.", settings))
     parts = [
         "# Configuration files\n\nAll of them are TOML. An unknown key, and a value of another type, is an error.\n"
     ]
@@ -106,9 +117,18 @@ def _summary(model: type[BaseModel]) -> str:
 
 
 def _notes(model: type[BaseModel]) -> dict[str, str]:
-    """What each key means: the comment above it, or its `key: text` in the docstring."""
-    documented = " ".join((inspect.getdoc(model) or "").partition("\n\n")[2].split())
-    keys = "|".join(model.model_fields)
+    """What each key means: the comment above it, or its `key: text` in the docstring. Base classes count, too."""
+    notes: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            notes |= _own_notes(base, model)
+    return notes
+
+
+def _own_notes(model: type[BaseModel], described: type[BaseModel]) -> dict[str, str]:
+    """What the text of one class says about the keys of `described`, which is this class or inherits from it."""
+    documented = " ".join(inspect.cleandoc(model.__doc__ or "").split())
+    keys = "|".join(described.model_fields)
     parts = re.split(rf"(?:^|(?<=[.;] ))((?:{keys})(?:, (?:{keys}))*): ", documented)
     notes = {
         key: text.strip() for names, text in zip(parts[1::2], parts[2::2], strict=True) for key in names.split(", ")
@@ -120,7 +140,7 @@ def _notes(model: type[BaseModel]) -> dict[str, str]:
             comment.append(match[1])
             continue
         key = re.match(r"\s+(\w+)\s*:", line)
-        if key and key[1] in model.model_fields and comment:
+        if key and key[1] in described.model_fields and comment:
             notes[key[1]] = " ".join(comment)
         comment = []
     return notes
@@ -185,11 +205,14 @@ def metrics_page() -> str:
     module, worker = ModuleMetrics(), WorkerMetrics(())
     lookups = Lookups(LoopbackResolver())
     module.watch(lookups, Waits(lookups, 0.0))
-    processes = (
+    processes = [
         ("The FreeRADIUS module (port 9812)", module.registry),
         ("trust-sync (port 9813)", worker.registry),
         ("iot-registry (`/metrics`)", REGISTRY_METRICS),
-    )
+    ]
+    if _OPERATIONS:
+        registry = importlib.import_module("operations.local.metrics").REGISTRY
+        processes.append(("dane-operations (`/metrics`)", registry))
     parts = ["# Metrics\n\nLabel values come from closed sets. Every series exists from the start.\n"]
     for title, found in processes:
         parts.append(f"## {title}\n\n{_table(('metric', 'type', 'labels', 'meaning'), _metrics(found))}")
@@ -205,21 +228,25 @@ def _metrics(registry: CollectorRegistry) -> Iterable[tuple[str, str, str, str]]
         yield f"`{name}`", metric.type, ", ".join(f"`{label}`" for label in labels), metric.documentation
 
 
-# --- the registry's API ----------------------------------------------------------------------------------------------
+# --- APIs ------------------------------------------------------------------------------------------------------------
 
 
 def api_page() -> str:
-    """Every operation of the registry's API."""
-    rows = [
-        (f"`{method.upper()} {path}`", ", ".join(operation.get("tags", ())), operation.get("summary", ""))
-        for path, item in document(ROUTES)["paths"].items()
-        for method, operation in item.items()
-        if isinstance(operation, dict)
-    ]
-    return (
-        "# The registry's API\n\nA running registry serves the complete OpenAPI document at `/v1/openapi.json`.\n\n"
-        + _table(("operation", "group", "function"), rows)
-    )
+    """Every operation of the HTTP APIs."""
+    apis = [("The registry", registry_document(REGISTRY_ROUTES))]
+    if _OPERATIONS:
+        routes = importlib.import_module("operations.web.route_table").ROUTES
+        apis.append(("Operations", importlib.import_module("operations.web.openapi").document(routes)))
+    parts = ["# HTTP APIs\n\nA running server has its complete OpenAPI document at `/v1/openapi.json`.\n"]
+    for title, document in apis:
+        rows = [
+            (f"`{method.upper()} {path}`", ", ".join(operation.get("tags", ())), operation.get("summary", ""))
+            for path, item in document["paths"].items()
+            for method, operation in item.items()
+            if isinstance(operation, dict)
+        ]
+        parts.append(f"## {title}\n\n" + _table(("operation", "group", "function"), rows))
+    return "\n".join(parts)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
