@@ -9,9 +9,9 @@ from rich.table import Table
 
 from dane_radius.cli.common import REFUSED, fail, print_json
 from dane_radius.cli.policy_common import at_option, console, device_name, iso, policy_path, read_policy, shown
-from dane_radius.core.decision import reason_of
+from dane_radius.core.decision import is_enforced, reason_of
 from dane_radius.core.names import identity_domain
-from policy import DeviceStanding, Policy, RequestFacts, Standing
+from policy import DeviceStanding, Match, Policy, RequestFacts, Standing
 from policy.analysis import Explanation, explain
 
 # More rules above the one that decides are counted only, unless --all asks for them.
@@ -84,6 +84,11 @@ def explain_name(
     sys.exit(0 if explanation.match.grant is not None else REFUSED)
 
 
+def _is_monitored(policy: Policy, match: Match) -> bool:
+    """Whether a refusal is only logged: this one or, for a match that gives access, one because of the DNS."""
+    return policy.is_monitored(match.rule) and (match.grant is not None or not is_enforced(match))
+
+
 def _as_json(name: str, policy: Policy, explanation: Explanation, at: float) -> dict[str, object]:
     match = explanation.match
     return {
@@ -97,7 +102,7 @@ def _as_json(name: str, policy: Policy, explanation: Explanation, at: float) -> 
         "zone": match.zone,
         "detail": match.detail,
         "require": match.rule.require.value if match.grant is not None and match.rule is not None else None,
-        "monitored": policy.is_monitored(match.rule),
+        "monitored": _is_monitored(policy, match),
         "expires": match.expires,
         "session_timeout": match.grant.session_timeout if match.grant is not None else None,
         "reply": [list(attribute) for attribute in explanation.reply],
@@ -133,8 +138,10 @@ def _print(name: str, policy: Policy, explanation: Explanation, at: float, show_
     if match.grant is None:
         out.print(f"[bold red]refused[/]  {reason_of(match).value}")
         out.print(shown(match.detail))
-        if policy.is_monitored(match.rule):
-            out.print("mode: monitor may admit it nevertheless, and logs this reason")
+        if _is_monitored(policy, match):
+            out.print("mode: monitor admits it nevertheless, and logs this reason")
+        elif policy.is_monitored(match.rule):
+            out.print("mode: monitor does not change this")
     else:
         assert match.rule is not None
         zone = policy.zones.get(match.zone or "")

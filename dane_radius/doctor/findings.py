@@ -1,24 +1,18 @@
-"""Findings: the result of one check each, with a stable id, a severity, and what to do about it. Pure."""
+"""The ids of all checks of `dane-radius doctor`, and where the guide explains them. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from typing import TypeAlias
+
+import health_report
+from health_report import CheckId, Severity, error, info, ok, warning
+
+__all__ = ["GUIDE", "Check", "Finding", "Severity", "error", "info", "ok", "warning"]
 
 GUIDE = "docs/operator.md"
 
 
-class Severity(StrEnum):
-    """How serious a finding is. Only `ERROR` makes the command fail."""
-
-    OK = "ok"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Check(StrEnum):
+class Check(CheckId):
     """The ids of all checks: `area.subject`. Monitoring systems may rely on them."""
 
     INSTALL_CONFIGURATION = "install.configuration"
@@ -80,13 +74,11 @@ class Check(StrEnum):
     SYNC_STATE = "sync.state"
     SYNC_REGISTRY = "sync.registry"
     SYNC_SESSIONS = "sync.sessions"
+    STANDING_JOURNAL = "standing.journal"
+    STANDING_FEED = "standing.feed"
+    STANDING_REPORTS = "standing.reports"
     ACCOUNTING_MODULE = "accounting.module"
     ACCOUNTING_TABLE = "accounting.table"
-
-    @property
-    def area(self) -> str:
-        """The part of the id before the dot."""
-        return self.value.partition(".")[0]
 
     @property
     def link(self) -> str:
@@ -106,6 +98,7 @@ _AREA_SECTIONS = {
     "anchors": _INSTALL,
     "certificate": _INSTALL,
     "sync": "6-know-the-limits",
+    "standing": "8-the-standing-of-devices",
     "accounting": "6-know-the-limits",
 }
 _SECTIONS = {
@@ -120,52 +113,5 @@ _SECTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    found: what was found. expected: what a good installation has, or "". fix: one sentence that says what to do, or "".
-    """
-
-    check: Check
-    severity: Severity
-    found: str
-    expected: str = ""
-    fix: str = ""
-
-    @property
-    def problem(self) -> bool:
-        """Whether it is a warning or an error."""
-        return self.severity in (Severity.WARNING, Severity.ERROR)
-
-    def to_json(self) -> dict[str, Any]:
-        """The finding as a JSON object."""
-        return {
-            "id": self.check.value,
-            "area": self.check.area,
-            "severity": self.severity.value,
-            "found": self.found,
-            "expected": self.expected,
-            "fix": self.fix,
-            "link": self.check.link,
-        }
-
-
-def ok(check: Check, found: str) -> Finding:
-    """The check found what it expects."""
-    return Finding(check, Severity.OK, found)
-
-
-def info(check: Check, found: str, expected: str = "", fix: str = "") -> Finding:
-    """The check found what an operator may want to know."""
-    return Finding(check, Severity.INFO, found, expected, fix)
-
-
-def warning(check: Check, found: str, expected: str, fix: str) -> Finding:
-    """The check found what may become an error, or makes one worse."""
-    return Finding(check, Severity.WARNING, found, expected, fix)
-
-
-def error(check: Check, found: str, expected: str, fix: str) -> Finding:
-    """The check found what refuses devices, admits wrong ones, or exposes a secret."""
-    return Finding(check, Severity.ERROR, found, expected, fix)
+# A finding of one of these checks.
+Finding: TypeAlias = health_report.Finding[Check]

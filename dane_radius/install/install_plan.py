@@ -72,6 +72,8 @@ class _Installation:
         self._folder(self._layout.config_dir, Folder(0o750, 0, self._wanted.gid))
         self._folder(self._layout.anchors, of_root)
         self._folder(self._layout.anchors / "ca", of_root)
+        if self._layout.standing is not None:
+            self._folder(self._layout.standing, of_root)
         if self._layout.accounting == "sqlite":
             self._folder(self._layout.accounting_db.parent, Folder(0o750, self._wanted.uid, self._wanted.gid))
         # The service makes /run/freeradius when it starts, and the module makes its folder there.

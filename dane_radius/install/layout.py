@@ -17,9 +17,10 @@ from dane_radius.install.errors import InstallError
 from dane_radius.install.manifest import Options
 
 # Options that an operator chose stay in force at the next installation, after an upgrade for example.
-_PATHS = frozenset({"config_dir", "anchors", "server_key", "server_certificate", "hint_socket"})
+_PATHS = frozenset({"config_dir", "anchors", "server_key", "server_certificate", "hint_socket", "standing"})
 _OPTIONS = (*sorted(_PATHS), "user", "keep_default", "resumption", "accounting", "threads")
 
+_STANDING = "/var/lib/dane-radius/standing"
 _HINT_SOCKET = "/run/trust-sync/trust-sync.sock"
 
 
@@ -28,6 +29,7 @@ class Layout:
     """Where the files are installed, and the settings that are written into them.
 
     hint_socket: where trust-sync takes hints about unknown identities; None: no hints.
+    standing: where trust-sync writes the standing of devices; None: no standing is looked at.
     accounting: "none", or "sqlite" for a database of live sessions, at `accounting_db`, that trust-sync reads.
     threads: the least number of worker threads that radiusd.conf must allow; 0: radiusd.conf stays unchanged.
     python_path: the search path of the embedded interpreter; "": `default_python_path`.
@@ -51,6 +53,7 @@ class Layout:
     resumption: bool = False
     python_path: str = ""
     hint_socket: Path | None = None
+    standing: Path | None = None
     accounting: str = "none"
     accounting_db: Path = Path("/var/lib/dane-radius/accounting/radacct.db")
     threads: int = server_limits.DEFAULT_THREADS
@@ -59,7 +62,8 @@ class Layout:
     def from_options(cls, raddb: Path, given: Mapping[str, object], remembered: Options) -> Layout:
         """A layout from command line options. An option that is None has its value from the last installation.
 
-        An empty `hint_socket` means none. Raises InstallError for a value that a configuration file cannot contain.
+        An empty `hint_socket` or `standing` means none. Raises InstallError for a value that a configuration file
+        cannot contain.
         """
         chosen: dict[str, Any] = {}
         for name in _OPTIONS:
@@ -83,7 +87,8 @@ class Layout:
 
     def outside_folders(self) -> tuple[Path, ...]:
         """The folders outside of raddb that an installation makes if they are missing."""
-        return (self.config_dir, self.anchors, self.anchors / "ca", self.session_dir, self.accounting_db.parent)
+        folders = (self.config_dir, self.anchors, self.anchors / "ca", self.session_dir, self.accounting_db.parent)
+        return (*folders, self.standing) if self.standing else folders
 
     def values(self) -> dict[str, str]:
         """The value of each `@name@` in the installed files."""
@@ -106,6 +111,7 @@ class Layout:
             "max_waiting": str(server_limits.max_waiting(max(self.threads, self._current_threads()))),
             "hints": "yes" if self.hint_socket else "no",
             "hint_socket": f'socket = "{self.hint_socket}"' if self.hint_socket else f'# socket = "{_HINT_SOCKET}"',
+            "standing": f'standing = "{self.standing}"' if self.standing else f'# standing = "{_STANDING}"',
             "resumption": "true" if self.resumption else "false",
             "allow_session_resumption": "Yes" if self.resumption else "No",
             # As long as `lifetime` in mods-available/dane_eap; without resumption, until a handshake is certainly over.

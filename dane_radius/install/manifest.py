@@ -39,13 +39,14 @@ class Limit(_Section):
 
 
 class Options(_Section):
-    """The options of the last installation. None: not recorded, or "none" for `hint_socket`."""
+    """The options of the last installation. None: not recorded, or "none" for `hint_socket` and `standing`."""
 
     config_dir: _Value | None = None
     anchors: _Value | None = None
     server_key: _Value | None = None
     server_certificate: _Value | None = None
     hint_socket: _Value | None = None
+    standing: _Value | None = None
     user: _Value | None = None
     keep_default: bool | None = None
     resumption: bool | None = None

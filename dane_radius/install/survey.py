@@ -70,6 +70,8 @@ def _paths(
     options = manifest.options if manifest else Options()
     config_dirs = {layout.config_dir, _DEFAULTS.config_dir, Path(options.config_dir or layout.config_dir)}
     made = {*layout.outside_folders(), *_DEFAULTS.outside_folders(), *config_dirs}
+    if options.standing:
+        made.add(Path(options.standing))
     if options.anchors:
         made |= {Path(options.anchors), Path(options.anchors) / "ca"}
     files = frozenset().union(*(places.settings_paths(folder) for folder in config_dirs))

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from dane_radius.replay.logged import LoggedDecision
-from dane_radius.replay.outcome import NO_ASSIGNMENT, Outcome, Replayer, Result, logged_outcome
-from policy import Policy, Standing, Strength
+from dane_radius.replay.outcome import Outcome, Replayer, Result, logged_outcome
+from policy import Policy, Strength
 
 # Groups of decisions in the report. A log of invented names must not fill the memory.
 MAX_GROUPS = 500_000
@@ -79,28 +79,13 @@ class Replay:
     def add(self, decision: LoggedDecision) -> None:
         """Decide again, and note what changes."""
         strength = self._strengths.get(decision.rule) if decision.rule is not None else None
-        if self._old is not None and may_have_own_zone(decision):
-            decision = self._with_own_zone(decision, strength)
         then = logged_outcome(decision)
         old = self._before(decision, then, strength)
         new = self._new.outcome(decision, strength)
         change = compare(old, new)
-        if change is Change.CHANGED and self._old is None and may_have_own_zone(decision):
-            new = new._replace(result=Result.UNKNOWN, why=NO_ASSIGNMENT)
-            change = Change.UNKNOWN
         self.counts[change] += 1
         if change in LISTED:
             self._note(change, decision, old, new)
-
-    def _with_own_zone(self, decision: LoggedDecision, strength: Strength | None) -> LoggedDecision:
-        """The decision with the zone that was chosen for this device, if the old policy alone gives another one."""
-        assert self._old is not None
-        assert decision.device is not None
-        by_policy = self._old.outcome(decision, strength)
-        if by_policy.rule != decision.rule or by_policy.zone == decision.zone:
-            return decision
-        own = decision._replace(device=decision.device._replace(zone=decision.zone))
-        return own if self._old.outcome(own, strength).zone == decision.zone else decision
 
     def _before(self, decision: LoggedDecision, then: Outcome, strength: Strength | None) -> Outcome:
         """What the device got then. The old policy says what the log does not: the attributes."""
@@ -152,16 +137,6 @@ class Replay:
                 for change in LISTED
             },
         }
-
-
-def may_have_own_zone(decision: LoggedDecision) -> bool:
-    """Whether somebody may have chosen the zone of this device: the log does not say so."""
-    device = decision.device
-    return (
-        device is not None
-        and decision.zone is not None
-        and (device.approved or device.standing in (Standing.QUARANTINED, Standing.PENDING))
-    )
 
 
 def compare(old: Outcome, new: Outcome) -> Change:

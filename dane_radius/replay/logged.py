@@ -13,8 +13,9 @@ from policy import DeviceStanding, RequestFacts, Standing
 _DECODE = json.JSONDecoder().raw_decode
 _REASONS = {code.value: code for code in ReasonCode}
 _STANDINGS = {standing.value: standing for standing in Standing}
-# How a list of the evidence says that it is cut.
+# How a list of the evidence says that it is cut, and how a text of a line that was too long ends.
 _CUT = "… and "
+_SHORTENED = "…"
 
 
 class BadLine(ValueError):
@@ -24,9 +25,9 @@ class BadLine(ValueError):
 class LoggedDecision(NamedTuple):
     """One decision. `at`: seconds since 1970. `device`: what was known of the standing; None: nothing.
 
-    `names`: all names of the certificate. `records`: the TLSA records in the form of the log, `set_aside` those of them
-    that did not count; `complete`: whether the line has all of them. `accepted`: also for a device that was only
-    monitored.
+    `names`: the names of the certificate. `records`: the TLSA records in the form of the log, `set_aside` those of them
+    that did not count. `complete`: whether the line has all names and records. `accepted`: also for a device that was
+    only monitored.
     """
 
     at: float
@@ -77,8 +78,9 @@ def _decision(fields: dict[str, Any]) -> LoggedDecision:
     if verdict not in ("accept", "reject"):
         raise ValueError(f"verdict {verdict!r} is unknown")
     records = _texts(evidence.get("records", ()))
-    complete = not (records and records[-1].startswith(_CUT)) and not fields.get("cut", False)
-    return LoggedDecision(
+    is_cut = bool(fields.get("cut", False))
+    complete = not (records and records[-1].startswith(_CUT)) and not is_cut
+    decision = LoggedDecision(
         _seconds(fields["timestamp"]),
         _text(fields.get("name")),
         _texts(evidence.get("names", ())),
@@ -89,18 +91,29 @@ def _decision(fields: dict[str, Any]) -> LoggedDecision:
             _text(fields.get("port_type")),
             _text(fields.get("realm")),
         ),
-        _device(evidence.get("standing"), evidence.get("approved", fields.get("approved"))),
+        _device(evidence),
         verdict == "accept",
         bool(fields.get("monitored", False)),
         reason,
         _text(fields.get("rule")),
-        _text(evidence.get("zone", fields.get("zone"))),
+        _text(evidence.get("zone")),
         records if complete else records[:-1],
         _texts([pair[0] for pair in evidence.get("set_aside", ())]),
         complete,
         _text(evidence.get("matched")),
         _text(evidence.get("certificate")),
     )
+    if is_cut and _is_shortened(decision):
+        raise ValueError("the line was too long for the log, and lacks the end of a text that policy looks at")
+    return decision
+
+
+def _is_shortened(decision: LoggedDecision) -> bool:
+    """Whether a text that policy compares has lost its end. Such a text ends as no name of anything does."""
+    request, device = decision.request, decision.device
+    where = (request.ssid, request.nas_identifier, request.nas_address, request.nas_port_type, request.realm)
+    texts = (decision.name, *decision.names, decision.zone, device.zone if device is not None else None, *where)
+    return any(text is not None and text.endswith(_SHORTENED) for text in texts)
 
 
 def _text(value: Any) -> str | None:
@@ -122,14 +135,18 @@ def _seconds(timestamp: str) -> float:
     return moment.timestamp()
 
 
-def _device(standing: str | None, approved: bool | None) -> DeviceStanding | None:
-    """The standing that was known. Without `approved`, nothing was: the standing of the line is then of the policy."""
-    return None if approved is None else _known(standing, bool(approved))
+def _device(evidence: dict[str, Any]) -> DeviceStanding | None:
+    """What was known of the standing. `standing` and `zone` are those that policy applied, and say nothing about it."""
+    if "approved" not in evidence:
+        return None
+    return _known(evidence.get("assigned_standing"), evidence["approved"], evidence.get("assigned_zone"))
 
 
-@lru_cache(maxsize=64)
-def _known(standing: str | None, approved: bool) -> DeviceStanding:
-    return DeviceStanding(_STANDINGS[standing] if standing is not None else Standing.NORMAL, approved)
+@lru_cache(maxsize=4096)
+def _known(standing: str | None, approved: bool, zone: str | None) -> DeviceStanding:
+    if type(approved) is not bool:
+        raise TypeError(f"approved: {approved!r} found, true or false is expected")
+    return DeviceStanding(_STANDINGS[standing] if standing is not None else Standing.NORMAL, approved, _text(zone))
 
 
 @lru_cache(maxsize=65536)

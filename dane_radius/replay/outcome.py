@@ -6,12 +6,12 @@ from collections import Counter
 from enum import StrEnum
 from typing import NamedTuple
 
-from dane_radius.core.decision import reason_of
+from dane_radius.core.decision import is_enforced, reason_of
 from dane_radius.core.reasons import ReasonCode, Refused
 from dane_radius.core.ruling import refuse
 from dane_radius.core.tlsa import Usage
 from dane_radius.replay.logged import LoggedDecision
-from policy import DeviceStanding, Grant, Match, Policy, Rule, Standing, Strength
+from policy import DeviceStanding, Grant, Match, Policy, Rule, Strength
 
 
 class Result(StrEnum):
@@ -72,8 +72,7 @@ _BEFORE_THE_DNS = frozenset(
 _OF_PATHS = (ReasonCode.CHAIN_INVALID, ReasonCode.CHAIN_TOO_COMPLEX)
 NO_ANSWER = "the DNS was not asked then"
 NO_MATCHES = "the log does not say which of the other TLSA records match"
-NO_ASSIGNMENT = "the log does not say whether the zone was that of the rule, or chosen for this device"
-NO_STANDING = "the log does not say whether somebody had set the standing pending"
+NO_NAMES = "the line does not have all names of the certificate"
 
 
 def logged_outcome(decision: LoggedDecision) -> Outcome:
@@ -95,6 +94,8 @@ class Replayer:
         """The outcome by this policy. `old`: what the rule of the logged decision required, if it is known."""
         name = decision.name
         if decision.reason is ReasonCode.SAN_AMBIGUOUS or len(decision.names) > 1:
+            if not decision.complete:
+                return Outcome(Result.UNKNOWN, decision.reason, why=NO_NAMES)
             selected = [each for each in decision.names if self.policy.selects(each)]
             if len(selected) != 1:
                 return self._refused(ReasonCode.SAN_AMBIGUOUS, None)
@@ -106,32 +107,16 @@ class Replayer:
                 return Outcome(Result.UNKNOWN, decision.reason, rule, match.zone, match.grant, why=NO_ANSWER)
         if name is None or not self._reaches_policy(decision.reason):
             return self._refused(decision.reason, None)
-        if decision.reason is ReasonCode.STANDING_UNAVAILABLE:
-            return Outcome(Result.UNKNOWN, decision.reason, why="the standing of the device was not known then")
-        outcome = self._by_device(decision, name, decision.device, old)
-        device = decision.device
-        if device is not None and device.standing is Standing.PENDING:
-            # The line says the same for a device that somebody set pending, and for one that waits for an approval.
-            other = self._by_device(decision, name, DeviceStanding(Standing.NORMAL, device.approved), old)
-            if other != outcome:
-                return Outcome(Result.UNKNOWN, decision.reason, other.rule, why=NO_STANDING)
-        return outcome
+        return self._by_policy(decision, name, old)
 
     @staticmethod
     def _reaches_policy(reason: ReasonCode) -> bool:
-        return (
-            reason in _BY_ANSWER
-            or reason in _BY_RECORDS
-            or reason in _BEFORE_THE_DNS
-            or reason is ReasonCode.STANDING_UNAVAILABLE
-        )
+        return reason in _BY_ANSWER or reason in _BY_RECORDS or reason in _BEFORE_THE_DNS
 
-    def _by_device(
-        self, decision: LoggedDecision, name: str, device: DeviceStanding | None, old: Strength | None
-    ) -> Outcome:
-        match = self._match(name, decision, device)
+    def _by_policy(self, decision: LoggedDecision, name: str, old: Strength | None) -> Outcome:
+        match = self._match(name, decision, decision.device)
         if match.rule is None or match.grant is None:
-            return self._refused(reason_of(match), match.rule)
+            return self._refused(reason_of(match), match.rule, enforced=is_enforced(match))
         if decision.reason in _BEFORE_THE_DNS:
             return Outcome(Result.UNKNOWN, decision.reason, match.rule.name, match.zone, match.grant, why=NO_ANSWER)
         if decision.reason in _BY_ANSWER:
@@ -173,10 +158,12 @@ class Replayer:
             reason = ReasonCode.TLSA_MISMATCH
         return self._refused(reason, rule, match)
 
-    def _refused(self, reason: ReasonCode, rule: Rule | None, match: Match | None = None) -> Outcome:
-        """A refusal, or the access that monitor mode gives instead."""
+    def _refused(
+        self, reason: ReasonCode, rule: Rule | None, match: Match | None = None, *, enforced: bool = False
+    ) -> Outcome:
+        """A refusal, or the access that monitor mode gives instead. `enforced`: it gives none."""
         name = rule.name if rule is not None else None
-        if not refuse(Refused(reason, ""), self.policy, rule=rule).accepted:
+        if not refuse(Refused(reason, ""), self.policy, rule=rule, enforced=enforced).accepted:
             return Outcome(Result.REFUSED, reason, name)
         zone, grant = (match.zone, match.grant) if match is not None else (None, None)
         return Outcome(Result.ACCESS, reason, name, zone, grant, monitored=True)

@@ -15,7 +15,16 @@ from functools import lru_cache
 from dane_radius.core.anchor_record import Anchor
 from dane_radius.core.answers import Answer, Secure, Unavailable
 from dane_radius.core.certificate import Leaf, parse_leaf
-from dane_radius.core.decision import MAX_CACHED_OCTETS, Prepared, admit, prepare, rule_by_answer, rule_by_path
+from dane_radius.core.decision import (
+    MAX_CACHED_OCTETS,
+    Prepared,
+    StandingOf,
+    admit,
+    nothing_known,
+    rule_by_answer,
+    rule_by_path,
+)
+from dane_radius.core.first_pass import FirstPass, still_holds
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Ruling, refuse
 from dane_radius.dns.background import Cause
@@ -34,15 +43,10 @@ _MAX_DECISION_SECONDS = 0.25
 
 # A device that authenticates again presents the same certificate, usually at the same network.
 _parse_leaf_cached = lru_cache(maxsize=8192)(parse_leaf)
-_first_pass_cached = lru_cache(maxsize=8192)(prepare)
 
 
 def _parse_leaf(data: bytes) -> Leaf:
     return _parse_leaf_cached(data) if len(data) <= MAX_CACHED_OCTETS else parse_leaf(data)
-
-
-def _first_pass(leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
-    return (_first_pass_cached if len(leaf.der) <= MAX_CACHED_OCTETS else prepare)(leaf, policy, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,12 @@ class Authenticator:
         waits: Waits[Authentication],
         cui_key: bytes | None,
         clock: Callable[[], float],
+        standing_of: StandingOf = nothing_known,
     ) -> None:
-        """`clock`: seconds since 1970."""
+        """`clock`: seconds since 1970. `standing_of`: what is known of a device; it may raise Refused."""
         self._session, self._policies, self._anchors = session, policies, anchors
         self._lookups, self._waits, self._cui_key, self._clock = lookups, waits, cui_key, clock
+        self._first_pass, self._standing_of = FirstPass(), standing_of
         # By session path.
         self._early_prepared: OrderedDict[str, Prepared] = OrderedDict()
 
@@ -93,7 +99,7 @@ class Authenticator:
         `NotYet` is the wait that should precede the call of `decide`, which takes it as `early`. Raises Refused if
         there is no certificate, or an invalid one.
         """
-        prepared = _first_pass(self._leaf(session_path, None), self._policies.current, request)
+        prepared = self._prepare(self._leaf(session_path, None), self._policies.current, request)
         if isinstance(prepared, Prepared):
             self._early_prepared[session_path] = prepared
             if len(self._early_prepared) > _MAX_PREPARED:
@@ -129,19 +135,18 @@ class Authenticator:
         return self._conclude(prepared, outcome, cached=False)
 
     def decide_after(self, wait: Wait[Authentication]) -> Decision:
-        """The decision after a wait, by the policy in force at that time."""
+        """The decision after a wait, by the policy and the standing in force at that time."""
         prepared = wait.subject.prepared
         assert prepared is not None
         answer = self._waits.answer(wait)
         policy = self._policies.current
-        if prepared.policy is not policy:
-            by_new_policy = _first_pass(prepared.leaf, policy, wait.subject.request)
-            if isinstance(by_new_policy, Ruling):
-                return Decision(by_new_policy)
-            name = by_new_policy.name
-            if name != prepared.name:
-                answer = self._lookups.find(name) or Unavailable("the policy changed while the DNS was asked")
-            prepared = by_new_policy
+        if not self._still_holds(prepared, policy):
+            anew = self._prepare(prepared.leaf, policy, wait.subject.request)
+            if isinstance(anew, Ruling):
+                return Decision(anew)
+            if anew.name != prepared.name:
+                answer = self._lookups.find(anew.name) or Unavailable("the policy changed while the DNS was asked")
+            prepared = anew
         return self._conclude(prepared, answer, cached=False)
 
     def _early_answer(self, wait: str, session_path: str) -> Answer | None:
@@ -154,14 +159,25 @@ class Authenticator:
     def _first_pass_of(self, authentication: Authentication, policy: Policy) -> Prepared | Ruling:
         """The first pass of policy over the certificate. Raises Refused if there is no valid certificate.
 
-        The result of `look_ahead` is used again if the request and the policy are the same.
+        The result of `look_ahead` is used again if the request, the policy and the standing are the same.
         """
         request = authentication.request
         if self._early_prepared:
             prepared = self._early_prepared.pop(authentication.session_path, None)
-            if prepared is not None and prepared.policy is policy and prepared.request == request:
+            if prepared is not None and prepared.request == request and self._still_holds(prepared, policy):
                 return prepared
-        return _first_pass(self._leaf(authentication.session_path, authentication.session_reference), policy, request)
+        leaf = self._leaf(authentication.session_path, authentication.session_reference)
+        return self._prepare(leaf, policy, request)
+
+    def _prepare(self, leaf: Leaf, policy: Policy, request: RequestFacts) -> Prepared | Ruling:
+        return self._first_pass.prepare(leaf, policy, request, self._standing_of, now=self._clock())
+
+    def _still_holds(self, prepared: Prepared, policy: Policy) -> bool:
+        """Whether policy and standing are what they were in the first pass."""
+        try:
+            return still_holds(prepared, policy, self._standing_of, self._clock())
+        except Refused:
+            return False
 
     def _leaf(self, session_path: str, session_reference: str | None) -> Leaf:
         directory = self._session.directory

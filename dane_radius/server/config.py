@@ -123,6 +123,8 @@ class Config(Section):
     policy: str = "/etc/dane-radius/policy.yaml"
     # The anchor directory, which trust-sync writes.
     anchors: str = f"{DEFAULT_STATE}/anchors"
+    # The standing directory, which trust-sync writes; without it, no standing of devices is looked at.
+    standing: str | None = None
     # The control socket of `status` and `flush`; without it, there is none.
     control_socket: str | None = "/run/freeradius/dane-radius.sock"
     # File with the secret for Chargeable-User-Identity values; without it, replies have none.

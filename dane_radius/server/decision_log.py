@@ -19,7 +19,10 @@ def request_fields(request: RequestFacts, outer_identity: str | None) -> dict[st
     return {
         "station": request.calling_station_id,
         "nas": request.nas_identifier or request.nas_address,
+        "nas_address": request.nas_address,
+        "port_type": request.nas_port_type,
         "ssid": request.ssid,
+        "realm": request.realm,
         "outer_identity": outer_identity,
     }
 

@@ -19,10 +19,10 @@ _SWEEP_EVERY = 10
 class Housekeeper:
     """A thread that runs the given tasks once a second, one after the other."""
 
-    def __init__(self, tasks: Sequence[Callable[[], object]], log: Logger) -> None:
+    def __init__(self, tasks: Sequence[Callable[[], object]], log: Logger, name: str = "housekeeping") -> None:
         self._tasks, self._log = tasks, log
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""

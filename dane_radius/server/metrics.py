@@ -16,9 +16,13 @@ from dane_radius.server.hint import HintResult
 
 if TYPE_CHECKING:
     from dane_radius.dns.lookups import Lookups
+    from dane_radius.local.standing_table import StandingTable
     from dane_radius.server.waits import Waits
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+# Zones are words of an operator. More of them than this are counted together.
+_MAX_ZONES = 64
 
 
 class Metrics:
@@ -52,6 +56,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._admissions = Counter(
+            "dane_radius_admissions",
+            "Accepts by the zone of the policy file that the device gets; none: a rule without a zone; other: a zone "
+            f"beyond the first {_MAX_ZONES}.",
+            ["zone"],
+            registry=self.registry,
+        )
+        self._zones: frozenset[str] = frozenset()
         self.policy_reloads = Counter(
             "dane_radius_policy_reloads",
             "Times that the policy file changed, by result.",
@@ -96,6 +108,20 @@ class Metrics:
         """Count one decision."""
         self._decisions[decision.ruling.reason, decision.ruling.monitored].inc()
         self._seconds.observe(seconds)
+        if decision.accepted:
+            zone = decision.ruling.evidence.zone
+            self._admissions.labels("none" if zone is None else zone if zone in self._zones else "other").inc()
+
+    def set_zones(self, zones: Iterable[str]) -> None:
+        """Count accepts by these zones. Their number is limited, as a policy file may be changed often."""
+        known = dict.fromkeys([*sorted(self._zones), *sorted(zones)])
+        self._zones = frozenset(list(known)[:_MAX_ZONES])
+        for zone in ("none", "other", *self._zones):
+            self._admissions.labels(zone)
+
+    def watch_standing(self, table: StandingTable) -> None:
+        """Report what the standing journal says at each scrape."""
+        self.registry.register(_StandingCollector(table))
 
     def watch(self, lookups: Lookups, waits: Waits[Any]) -> None:
         """Report the counters of lookups and waits at each scrape. They are not counted again per authentication."""
@@ -160,6 +186,33 @@ class _LookupCollector(Collector):
             "dane_radius_slow_domains",
             "Identity domains that leave their lookups unanswered.",
             self._lookups.count_slow_domains(),
+        )
+
+
+class _StandingCollector(Collector):
+    def __init__(self, table: StandingTable) -> None:
+        self._table = table
+
+    def collect(self) -> Iterable[Metric]:
+        standings = self._table.standings
+        devices = GaugeMetricFamily(
+            "dane_radius_standing_devices", "Devices with an entry, by their standing.", labels=["standing"]
+        )
+        for standing, count in standings.counts.items():
+            devices.add_metric([str(standing)], count)
+        yield devices
+        yield GaugeMetricFamily("dane_radius_standing_approved", "Approved devices.", standings.approved)
+        yield GaugeMetricFamily("dane_radius_standing_makers", "Makers with an entry.", standings.makers)
+        yield GaugeMetricFamily("dane_radius_standing_sequence", "The last change in force.", self._table.sequence)
+        yield GaugeMetricFamily(
+            "dane_radius_standing_available",
+            "1 if the standing journal was ever read; 0: every device is refused.",
+            float(self._table.available),
+        )
+        yield GaugeMetricFamily(
+            "dane_radius_standing_broken",
+            "1 while the standing journal cannot be used; the last known standing counts.",
+            float(self._table.error is not None),
         )
 
 

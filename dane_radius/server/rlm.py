@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import getopt
+import re
 import sys
 import traceback
 from functools import lru_cache
@@ -41,6 +42,9 @@ _WAIT = "Tmp-String-9"
 _EARLY_WAIT = "Tmp-String-7"
 # The value of _WAIT when the outer server refuses a device that was accepted.
 _NOT_SENT = "accept-not-sent"
+
+_REALM = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?\Z")
+_MAX_REALM = 253
 
 _LOST_LOG = (
     'log.destination = "stderr": FreeRADIUS closes its standard error once it has started, and decisions are lost; '
@@ -240,6 +244,7 @@ def request_facts(pairs: dict[str, str]) -> RequestFacts:
         pairs.get("Calling-Station-Id"),
         # RFC 4372 section 2.1: the NAS requests one by sending a single NUL octet.
         "Chargeable-User-Identity" in pairs,
+        realm_of(pairs.get("User-Name")),
     )
 
 
@@ -252,8 +257,18 @@ def _facts(
     port_type: str | None,
     station: str | None,
     wants_cui: bool,
+    realm: str | None,
 ) -> RequestFacts:
-    return RequestFacts(ssid_of(called), nas, address, port_type, station, wants_cui)
+    return RequestFacts(ssid_of(called), nas, address, port_type, station, wants_cui, realm)
+
+
+def realm_of(identity: str | None) -> str | None:
+    """The realm of an NAI (RFC 7542), in lower case. None: the identity has none, or one that is no host name."""
+    if not identity:
+        return None
+    _, at, realm = identity.rpartition("@")
+    realm = realm.lower().removesuffix(".")
+    return realm if at and len(realm) <= _MAX_REALM and _REALM.match(realm) else None
 
 
 def to_result(decision: Decision, session_reference: str | None = None) -> int | tuple[int, Update]:

@@ -16,6 +16,7 @@ from dane_radius.local.control_socket import ControlServer
 from dane_radius.local.log import open_log
 from dane_radius.local.metrics_server import MetricsServer
 from dane_radius.local.rate_limits import RateLimiter
+from dane_radius.local.standing_table import StandingTable
 from dane_radius.server.authentication import Authentication, Authenticator, NotYet, internal_error
 from dane_radius.server.config import Config, read_cui_key
 from dane_radius.server.decision_log import request_fields
@@ -27,6 +28,7 @@ from dane_radius.server.operations import Operations
 from dane_radius.server.reporter import DecisionReporter
 from dane_radius.server.resumption import ResumableSessions
 from dane_radius.server.session_folder import make_session_directory, sweep_sessions
+from dane_radius.server.standing import DeviceStandings, StandingWatch
 from dane_radius.server.waits import Waits, reserve_descriptors
 from policy import Policy, PolicyError, PolicyStore, RequestFacts
 
@@ -45,6 +47,7 @@ class Service:
         self.metrics = Metrics()
         self.policies = PolicyStore(config.policy, self._policy_changed)
         self.anchors = AnchorDirectory(config.anchors)
+        self.standings = DeviceStandings(StandingTable(config.standing) if config.standing else None, clock)
         resolver = config.resolver.build()
         self.lookups = Lookups(
             resolver,
@@ -56,7 +59,14 @@ class Service:
         self.metrics.watch(self.lookups, self.waits)
         cui_key = read_cui_key(config.cui_key_file) if config.cui_key_file else None
         self.authenticator = Authenticator(
-            config.session, self.policies, self.anchors, self.lookups, self.waits, cui_key, clock
+            config.session,
+            self.policies,
+            self.anchors,
+            self.lookups,
+            self.waits,
+            cui_key,
+            clock,
+            self.standings.of,
         )
         hint = config.hint
         self.early_work = EarlyWork(
@@ -77,7 +87,13 @@ class Service:
         )
         self._sessions = ResumableSessions()
         self.operations = Operations(
-            str(resolver), self.policies, self.anchors, self.lookups, self.waits, datetime.fromtimestamp(clock(), UTC)
+            str(resolver),
+            self.policies,
+            self.anchors,
+            self.standings,
+            self.lookups,
+            self.waits,
+            datetime.fromtimestamp(clock(), UTC),
         )
         self._metrics_server: MetricsServer | None = None
         self._control: ControlServer | None = None
@@ -93,6 +109,12 @@ class Service:
             ),
             self.log,
         )
+        self._standing_keeper: Housekeeper | None = None
+        if self.standings.table is not None:
+            self.metrics.watch_standing(self.standings.table)
+            # A large journal takes long, and must not delay the other tasks.
+            watch = StandingWatch(self.standings.table, self.log)
+            self._standing_keeper = Housekeeper((watch,), self.log, name="standing")
 
     def start(self) -> None:
         """Bind the metrics port and the control socket, and start the threads. Raises ConfigError."""
@@ -101,6 +123,8 @@ class Service:
             make_session_directory(session.directory)
         except OSError as error:
             raise ConfigError(f"session.directory: {session.directory}: {error.strerror}") from error
+        if self.standings.table is not None:
+            self.standings.table.refresh(paced=False)
         self.anchors.refresh()
         self.metrics.anchors.set(len(self.anchors))
         self._serve_metrics()
@@ -113,6 +137,7 @@ class Service:
                 "too few descriptors: raise LimitNOFILE of the service", max_waiting=wanted, may_wait=possible
             )
         self.lookups.set_policy_names(self.policies.current.suffixes())
+        self.metrics.set_zones(self.policies.current.zones)
         try:
             self.lookups.start()
         except OSError as error:
@@ -120,6 +145,8 @@ class Service:
         self._serve_control()
         self.reporter.start()
         self._housekeeper.start()
+        if self._standing_keeper is not None:
+            self._standing_keeper.start()
         self.log.info("started", version=__version__, policy=self.config.policy, rules=len(self.policies.current.rules))
 
     def _serve_metrics(self) -> None:
@@ -143,6 +170,8 @@ class Service:
     def stop(self) -> None:
         """Stop the threads and close the sockets."""
         self._housekeeper.stop()
+        if self._standing_keeper is not None:
+            self._standing_keeper.stop()
         if self._control is not None:
             self.lookups.run(self._control.stop())
         self.lookups.stop()
@@ -225,6 +254,7 @@ class Service:
         else:
             self.metrics.policy_reloads.labels("loaded").inc()
             self.metrics.policy_broken.set(0)
+            self.metrics.set_zones(outcome.zones)
             self.lookups.set_policy_names(outcome.suffixes())
             self.log.info("policy loaded", rules=len(outcome.rules), digest=outcome.digest[:12])
 

@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("dane_radius", "policy", "freeradius", "trust_sync")
+PACKAGES = ("dane_radius", "health_report", "policy", "freeradius", "trust_sync")
 # Only developers need these; the copy stays small without them.
 _SKIPPED = ("mypy", "ruff", "pip", "setuptools", "pytest", "hypothesis", "schemathesis", "graphql", "sqlalchemy")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dane_radius.core import AnchorRecord
 from trust_sync.anchors.certificate import Certificate, CertificateRefused, parse_pem
-from trust_sync.anchors.files import write_all
+from trust_sync.shared import write_all
 
 _ANCHOR_FILE = re.compile(r"anchor-([0-9a-f]{64})\.pem\Z")
 _TEMPORARY_FILE = re.compile(r"\.anchor-.*\.tmp\Z")

@@ -15,8 +15,8 @@ from typing import Any
 
 from dane_radius.core import INDEX_FORMAT, INDEX_VERSION, AnchorError, AnchorRecord, parse_index_line
 from dane_radius.local import INDEX_FILE
-from trust_sync.anchors.files import sync_folder, write_all
 from trust_sync.anchors.held_anchors import HeldAnchors
+from trust_sync.shared import sync_folder, write_all
 
 # The journal is rewritten once it has this many lines more than twice its anchors, so the cost per change is constant.
 _COMPACT_SLACK = 1000

@@ -11,6 +11,7 @@ from trust_sync import __version__
 from trust_sync.cli.discover import discover
 from trust_sync.cli.once import once
 from trust_sync.cli.run import run
+from trust_sync.cli.standing import standing
 from trust_sync.cli.status import status
 
 __all__ = ["main"]
@@ -19,8 +20,8 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Keep trust anchors current, find them just in time, and end sessions of revoked devices."""
+    """Keep trust anchors and the standing of devices current, and end sessions of devices that may not stay."""
 
 
-for command in (run, once, discover, status):
+for command in (run, once, discover, status, standing):
     main.add_command(command)

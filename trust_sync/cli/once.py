@@ -24,6 +24,7 @@ from policy import PolicyError
 from trust_sync.anchors import StoreError
 from trust_sync.cli.common import config_option, err, fail, json_option, out, print_json
 from trust_sync.shared import load_config
+from trust_sync.standing import JournalError
 from trust_sync.worker import Worker, synchronize_once
 
 
@@ -39,7 +40,7 @@ def once(config_path: str, as_json: bool) -> None:
     """
     try:
         summary = asyncio.run(_synchronize(config_path, show_progress=not as_json and err.is_terminal))
-    except (ConfigError, PolicyError, StoreError) as error:
+    except (ConfigError, PolicyError, StoreError, JournalError) as error:
         fail(str(error))
     if as_json:
         print_json(summary)

@@ -9,6 +9,7 @@ from policy import PolicyError
 from trust_sync.anchors import StoreError
 from trust_sync.cli.common import config_option, fail
 from trust_sync.shared import load_config
+from trust_sync.standing import JournalError
 from trust_sync.worker import run as run_worker
 
 
@@ -23,5 +24,5 @@ def run(config_path: str) -> None:
     """
     try:
         run_worker(*load_config(config_path))
-    except (ConfigError, PolicyError, StoreError) as error:
+    except (ConfigError, PolicyError, StoreError, JournalError) as error:
         fail(str(error))

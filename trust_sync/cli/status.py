@@ -38,6 +38,8 @@ def status(config_path: str, as_json: bool) -> None:
     out.print(_anchor_table(found["anchors"], found["anchor_count"]))
     for name, feed in found["registries"].items():
         out.print(f"registry {name}: {_describe_registry(feed)}")
+    if found["operations"] is not None:
+        _print_operations(found["operations"])
     for name, item in found["discovered"].items():
         out.print(f"name {escape(name)}: {_describe_name(item)}")
     _print_sessions(found["sessions"])
@@ -57,6 +59,25 @@ def _anchor_table(anchors: list[dict[str, Any]], count: int) -> Table:
             "" if anchor["source"] in ("registry", "manual") else names,
         )
     return table
+
+
+def _print_operations(found: dict[str, Any]) -> None:
+    out.print(f"operations {found['url']}: {_describe_registry(found)}")
+    if not found["usable"]:
+        out.print("[red]standing: no usable journal; the module refuses every device until the service answers[/]")
+    if found["problem"]:
+        out.print(f"[red]standing:[/] {escape(found['problem'])}")
+    counts = ", ".join(f"{count} {standing}" for standing, count in found["standing"].items() if count)
+    out.print(f"standing: {counts or 'no device'}; {found['approved']} approved, {found['makers']} makers")
+    if found["kept"]:
+        out.print(f"[red]{found['kept']} standings are not confirmed by the service[/] (trust-sync standing adopt)")
+    for report, error in (found["reports"] or {}).items():
+        if error:
+            out.print(f"[red]{report} not reported:[/] {escape(error)}")
+    if found["decisions_lost"]:
+        out.print(f"[red]{found['decisions_lost']} decisions were never reported[/]")
+    if found["waiting_for_accounting"]:
+        out.print(f"[red]{found['waiting_for_accounting']} changes of standing wait for accounting[/]")
 
 
 def _describe_registry(feed: dict[str, Any]) -> str:

@@ -1,14 +1,10 @@
-"""Anchors and notices from IoT registries: each registry's snapshot and change feed, over HTTPS.
+"""Anchors and notices from IoT registries: what each registry's snapshot and changes mean.
 
-Pure: `messages`, `json_stream`, `published_anchor`, `changes`, `schedule`, `memory_budget`, `log_limit`, `state`.
-Network: `client`. Store: `anchor_sync`, `change_processor`. `feed` joins them. May import `shared`, `anchors`,
-`dane_radius.core` and `dane_radius.local`.
+Pure: `messages`, `published_anchor`, `changes`. Store: `anchor_sync`, `change_processor`. `feed` joins them. May import
+`shared`, `feeds`, `anchors`, `dane_radius.core` and `dane_radius.local`.
 """
 
 from trust_sync.registries.feed import NoticeListener, RegistryFeed
-from trust_sync.registries.memory_budget import MemoryBudget
-from trust_sync.registries.messages import FeedError
 from trust_sync.registries.metrics import RegistryMetrics
-from trust_sync.registries.state import FeedPosition
 
-__all__ = ["FeedError", "FeedPosition", "MemoryBudget", "NoticeListener", "RegistryFeed", "RegistryMetrics"]
+__all__ = ["NoticeListener", "RegistryFeed", "RegistryMetrics"]

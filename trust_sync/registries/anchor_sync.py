@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from dane_radius.core import AnchorSource, is_within
 from trust_sync.anchors import AnchorStore, CertificateProblem, CertificateRefused, ShadowError
-from trust_sync.registries.log_limit import LimitedLog
-from trust_sync.registries.messages import AnchorMessage, SnapshotReader, shortened
+from trust_sync.feeds import LimitedLog, shortened
+from trust_sync.registries.messages import AnchorMessage, SnapshotReader
 from trust_sync.registries.metrics import RegistryMetrics
 from trust_sync.registries.published_anchor import PublishedAnchor, outdated, read_anchor
 from trust_sync.shared import RegistryConfig, Reporting, TimeSlice

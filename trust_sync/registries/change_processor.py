@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from dane_radius.local import Logger
 from trust_sync.anchors import StoreError
+from trust_sync.feeds import ChangesReader, LimitedLog, Problems, shortened
 from trust_sync.registries.anchor_sync import AnchorSync
 from trust_sync.registries.changes import ForeignChange, changed_domain, changed_name
-from trust_sync.registries.log_limit import LimitedLog
-from trust_sync.registries.messages import Change, ChangesReader, Problems, shortened
+from trust_sync.registries.messages import Change
 from trust_sync.shared import Notice, RegistryConfig, TimeSlice, Trigger
 
 _FoundT = TypeVar("_FoundT")
@@ -39,7 +39,7 @@ class ChangeProcessor:
     def __init__(self, config: RegistryConfig, anchors: AnchorSync, log: Logger, limited_log: LimitedLog) -> None:
         self._config, self._anchors, self._log, self._limited_log = config, anchors, log, limited_log
 
-    async def collect_notice(self, response: ChangesReader, pace: TimeSlice) -> Notice:
+    async def collect_notice(self, response: ChangesReader[Change], pace: TimeSlice) -> Notice:
         """Collect the names and domains that the changes are about. A revocation outweighs other changes of a name."""
         names: dict[str, Trigger] = {}
         domains: dict[str, Trigger] = {}
@@ -66,7 +66,7 @@ class ChangeProcessor:
             self._record_defect(change, error, problems)
         return None
 
-    async def apply(self, response: ChangesReader, pace: TimeSlice) -> AppliedChanges:
+    async def apply(self, response: ChangesReader[Change], pace: TimeSlice) -> AppliedChanges:
         """Apply the changes to the store. A change that the store cannot take does not stop those after it."""
         failure: StoreError | None = None
         passed, comparison_due = response.since, False

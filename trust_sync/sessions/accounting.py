@@ -45,6 +45,10 @@ class Accounting:
         """List the live sessions of some names."""
         return await self._run(partial(self._database.of, names)) if self._database is not None and names else []
 
+    async def all(self) -> list[Session]:
+        """List all live sessions."""
+        return await self._run(self._database.all) if self._database is not None else []
+
     async def is_live(self, session: Session) -> bool:
         """Say whether a session is still live. Without a database, every session counts as live."""
         return self._database is None or await self._run(partial(self._database.is_live, session))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from trust_sync.sessions.session import Session
 
-_COLUMNS = "acctuniqueid, acctsessionid, username, nasipaddress, callingstationid, calledstationid, nasporttype"
+_COLUMNS = (
+    "acctuniqueid, acctsessionid, username, nasipaddress, callingstationid, calledstationid, nasporttype, acctstarttime"
+)
 _LIVE = "acctstoptime IS NULL AND username <> ''"
 _NAMES_PER_QUERY = 500
 
@@ -30,6 +33,9 @@ class AccountingDatabase(Protocol):
 
     def of(self, names: Sequence[str]) -> list[Session]:
         """List the live sessions of some names."""
+
+    def all(self) -> list[Session]:
+        """List all live sessions."""
 
     def is_live(self, session: Session) -> bool:
         """Say whether a session is still live."""
@@ -61,7 +67,10 @@ class _SqlAccounting:
 
     def of(self, names: Sequence[str]) -> list[Session]:
         rows = self._rows_of(_COLUMNS, names)
-        return [Session(*(str(value if value is not None else "").strip() for value in row)) for row in rows]
+        return [_to_session(row) for row in rows]
+
+    def all(self) -> list[Session]:
+        return [_to_session(row) for row in self._rows(f"SELECT {_COLUMNS} FROM radacct WHERE {_LIVE}")]  # noqa: S608
 
     def _rows_of(self, columns: str, names: Sequence[str]) -> list[Any]:
         rows: list[Any] = []
@@ -77,6 +86,22 @@ class _SqlAccounting:
 
     def nas_secrets(self) -> list[tuple[str, str]]:
         return [(str(row[0]), str(row[1])) for row in self._rows("SELECT nasname, secret FROM nas")]
+
+
+def _to_session(row: Sequence[Any]) -> Session:
+    texts = [str(value if value is not None else "").strip() for value in row[:7]]
+    unique_id, session_id, name, nas, station, called_station, port_type = texts
+    return Session(unique_id, session_id, name, nas, station, called_station, port_type, _seconds(row[7]))
+
+
+def _seconds(value: Any) -> float | None:
+    """A time as SQLite or PostgreSQL stores it in the stock schema, in seconds since 1970."""
+    if isinstance(value, datetime):
+        return value.timestamp()
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 class SqliteAccounting(_SqlAccounting):

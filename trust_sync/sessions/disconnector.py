@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pyrad.packet import CoARequest, DisconnectRequest
 
+from trust_sync.sessions.access import Access
 from trust_sync.sessions.nas_directory import Nas, NasDirectory
 from trust_sync.sessions.nas_socket import NasSocket
 from trust_sync.sessions.radius import Reply, Result, build_request, identifications, read_reply
@@ -16,7 +17,7 @@ _NOT_IDENTIFIED = frozenset({401, 402, 403, 404, 407, 508})
 
 
 class Disconnector:
-    """Ends sessions, or changes their VLAN. wall: seconds since 1970, for Event-Timestamp.
+    """Ends sessions, or changes their access. wall: seconds since 1970, for Event-Timestamp.
 
     The caller limits the number of concurrent requests. One NAS cannot have more than 256. on_silence: called with the
     NAS's address after each transmission that was not answered in time.
@@ -32,18 +33,18 @@ class Disconnector:
         """Send a Disconnect-Request to the session's NAS. Never raises."""
         return await self._request(DisconnectRequest, session, None)
 
-    async def move(self, session: Session, vlan: str) -> Reply:
-        """Send a CoA-Request for another VLAN to the session's NAS. Never raises."""
-        return await self._request(CoARequest, session, vlan)
+    async def move(self, session: Session, access: Access) -> Reply:
+        """Send a CoA-Request for other access to the session's NAS. Never raises."""
+        return await self._request(CoARequest, session, access)
 
-    async def _request(self, code: int, session: Session, vlan: str | None) -> Reply:
+    async def _request(self, code: int, session: Session, access: Access | None) -> Reply:
         nas = self.directory.find(session.nas)
         if nas is None:
             return Reply(Result.UNKNOWN_NAS, detail=f"no secret is configured for NAS {session.nas}")
         reply = Reply(Result.ERROR, detail="the session has neither Acct-Session-Id nor Calling-Station-Id")
         for attributes in identifications(session):
             try:
-                reply = await self._exchange(code, attributes, session.nas, nas, vlan)
+                reply = await self._exchange(code, attributes, session.nas, nas, access)
             except OSError as error:
                 reply = Reply(Result.SILENT, detail=f"{session.nas}: {error.strerror or error}")
             except ValueError as error:
@@ -52,7 +53,9 @@ class Disconnector:
                 break
         return reply
 
-    async def _exchange(self, code: int, attributes: dict[str, str], address: str, nas: Nas, vlan: str | None) -> Reply:
+    async def _exchange(
+        self, code: int, attributes: dict[str, str], address: str, nas: Nas, access: Access | None
+    ) -> Reply:
         """Send one request. Raises OSError, and ValueError for a request that cannot be encoded."""
         key = address, nas.port
         nas_socket = self._sockets.get(key)
@@ -62,7 +65,7 @@ class Disconnector:
         identifier: int | None = None
         try:
             identifier = nas_socket.reserve_identifier()
-            request = build_request(code, attributes, nas.secret, int(self._wall()), vlan, identifier=identifier)
+            request = build_request(code, attributes, nas.secret, int(self._wall()), access, identifier=identifier)
             octets = await nas_socket.exchange(request, self._timeout, self._tries, lambda: self.on_silence(address))
         finally:
             if identifier is not None:

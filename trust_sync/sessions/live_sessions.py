@@ -45,14 +45,24 @@ class LiveSessions:
         The next poll that succeeds then shows their sessions as new.
         """
         try:
-            return await self._devices.select(await self._accounting.live(names))
+            return await self.select(names)
         except AccountingUnavailable as error:
             self.report_unavailable(error)
             return []
 
+    async def select(self, names: Sequence[str]) -> list[str]:
+        """As `devices_with_sessions`, but raises AccountingUnavailable."""
+        return await self._devices.select(await self._accounting.live(names))
+
     async def of(self, names: Sequence[str]) -> list[Session]:
         """List the live sessions of some names. Raises AccountingUnavailable."""
         return await self._accounting.of(names)
+
+    async def all(self) -> list[Session]:
+        """List the live sessions of devices. Raises AccountingUnavailable."""
+        sessions = await self._accounting.all()
+        devices = set(await self._devices.select({session.name for session in sessions}))
+        return [session for session in sessions if session.name in devices]
 
     def report_unavailable(self, error: AccountingUnavailable) -> None:
         """Count a failed query, and log the first of a series."""

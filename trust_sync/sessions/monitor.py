@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from trust_sync.sessions.context import SessionContext
 from trust_sync.sessions.live_sessions import LiveSessions
@@ -36,6 +37,8 @@ class RevocationMonitor:
         self._wake = asyncio.Event()
         self._wakes_at = self._next_poll = self._latest = 0.0
         watch_list.on_schedule = self._wake_before
+        # Called with the names that have live sessions, after each poll.
+        self.on_poll: Callable[[Sequence[str]], None] = lambda names: None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -100,3 +103,4 @@ class RevocationMonitor:
             self._watch_list.begin(name, now, self._recent_notices.trigger_for(name, now))
         for name in ended:
             self._watch_list.remove(name)
+        self.on_poll(devices)

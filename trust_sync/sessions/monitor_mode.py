@@ -16,13 +16,14 @@ class MonitorMode:
     """Decides whether a session is exempt. The module would admit its device again at once."""
 
     def __init__(self, context: SessionContext) -> None:
-        self._policy, self._log = context.policy, context.reporting.log
+        self._policy, self._log, self._standing_of = context.policy, context.reporting.log, context.standing_of
         self._logged = RecentlySeen(_LOG_INTERVAL_SECONDS, _MAX_REMEMBERED)
 
     def exempts(self, session: Session, cause: TerminationCause, now: float) -> bool:
         """Whether policy only monitors where the session is. If so, the log says that it would be ended."""
         policy = self._policy()
-        if not policy.is_monitored(policy.match(session.name, session.request_facts()).rule):
+        match = policy.match(session.name, session.request_facts(), self._standing_of(session.name), now=now)
+        if not policy.is_monitored(match.rule):
             return False
         if (session.unique_id, now) not in self._logged:
             self._logged.add(session.unique_id, now)

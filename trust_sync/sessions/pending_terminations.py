@@ -10,6 +10,7 @@ import heapq
 from typing import Any
 
 from dane_radius.local import RecentlySeen
+from trust_sync.sessions.access import Access
 from trust_sync.sessions.accounting import Accounting
 from trust_sync.sessions.accounting_database import AccountingUnavailable
 from trust_sync.sessions.context import SessionContext
@@ -101,15 +102,15 @@ class PendingTerminations:
         if ahead:
             self._queue.make_due()
 
-    def add(self, session: Session, cause: TerminationCause, noticed: float, vlan: str | None = None) -> None:
-        """Have a session ended or, if `vlan` is given, moved to that VLAN. `send` begins with it."""
-        item = PendingTermination(session, cause, noticed, self._wall(), vlan=vlan)
+    def add(self, session: Session, cause: TerminationCause, noticed: float, access: Access | None = None) -> None:
+        """Have a session ended or, if `access` is given, moved to it. `send` begins with it."""
+        item = PendingTermination(session, cause, noticed, self._wall(), access=access)
         self._pending[session.unique_id] = item
         self._enqueue(session.unique_id, item)
 
     def end_instead_of_moving(self, item: PendingTermination, cause: TerminationCause) -> None:
         """End a session that was only to be moved. `send` begins with it."""
-        item.vlan, item.cause, item.due = None, cause, self._wall()
+        item.access, item.cause, item.due = None, cause, self._wall()
         self._enqueue(item.session.unique_id, item)
 
     def _enqueue(self, key: str, item: PendingTermination) -> None:
@@ -151,18 +152,18 @@ class PendingTerminations:
         if item.attempts and await self._has_ended_by_accounting(item.session):
             self._finish(key, item, "accounting shows that the session has ended")
             return NasResponse.NOT_ASKED
-        vlan = item.vlan
-        if vlan is None:
+        access = item.access
+        if access is None:
             reply = await self._disconnector.end(item.session)
         else:
-            reply = await self._disconnector.move(item.session, vlan)
-            if item.vlan != vlan:
+            reply = await self._disconnector.move(item.session, access)
+            if item.access != access:
                 # Meanwhile, the session is to be moved elsewhere, or ended.
                 item.due = self._wall()
                 return NasResponse.SILENT if reply.result.unreached else NasResponse.ANSWERED
             if reply.result is Result.NAK:
-                # RFC 5176 section 3.5: the NAS cannot or will not. After its end, the session starts in the new VLAN.
-                item.vlan = None
+                # RFC 5176 section 3.5: the NAS cannot or will not. After its end, the session starts anew.
+                item.access = None
                 reply = await self._disconnector.end(item.session)
         self._metrics.disconnects.labels(reply.result).inc()
         self._record(key, item, reply)
@@ -214,7 +215,7 @@ class PendingTerminations:
 
     def _finish(self, key: str, item: PendingTermination, how: str) -> None:
         self._pending.pop(key, None)
-        if item.vlan is None:
+        if item.access is None:
             # A session that was moved continues.
             self._ended.add(key, self._wall())
         self._log.info(

@@ -27,6 +27,7 @@ from pyrad.packet import (
     PacketError,
 )
 
+from trust_sync.sessions.access import Access
 from trust_sync.sessions.session import Session
 
 _DICTIONARY = Dictionary(
@@ -35,6 +36,7 @@ _DICTIONARY = Dictionary(
 ATTRIBUTE User-Name 1 string
 ATTRIBUTE NAS-IP-Address 4 ipaddr
 ATTRIBUTE Filter-Id 11 string
+ATTRIBUTE Session-Timeout 27 integer
 ATTRIBUTE Calling-Station-Id 31 string
 ATTRIBUTE Acct-Session-Id 44 string
 ATTRIBUTE Event-Timestamp 55 date
@@ -155,7 +157,7 @@ def build_request(
     attributes: dict[str, str],
     secret: bytes,
     timestamp: int,
-    vlan: str | None = None,
+    access: Access | None = None,
     *,
     identifier: int = 0,
 ) -> Request:
@@ -164,15 +166,24 @@ def build_request(
     try:
         for name, value in attributes.items():
             packet[name] = value
-        if vlan is not None:
-            packet["Tunnel-Type:0"] = _TUNNEL_VLAN
-            packet["Tunnel-Medium-Type:0"] = _TUNNEL_802
-            packet["Tunnel-Private-Group-Id:0"] = vlan
+        if access is not None:
+            _add_access(packet, access)
         packet["Event-Timestamp"] = timestamp
         packet.add_message_authenticator()
         return Request(packet.RequestPacket(), secret)
     except (TypeError, KeyError, PacketError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _add_access(packet: CoAPacket, access: Access) -> None:
+    if access.vlan is not None:
+        packet["Tunnel-Type:0"] = _TUNNEL_VLAN
+        packet["Tunnel-Medium-Type:0"] = _TUNNEL_802
+        packet["Tunnel-Private-Group-Id:0"] = access.vlan
+    if access.filter_id is not None:
+        packet["Filter-Id"] = access.filter_id
+    if access.session_timeout is not None:
+        packet["Session-Timeout"] = access.session_timeout
 
 
 def verified(request: Request, octets: bytes) -> bytes | None:

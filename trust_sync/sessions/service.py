@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from policy import Policy
+from trust_sync.sessions.access_changes import AccessChanges
 from trust_sync.sessions.accounting import Accounting
 from trust_sync.sessions.accounting_database import AccountingDatabase
 from trust_sync.sessions.cache_flush import CacheFlusher
@@ -21,10 +22,12 @@ from trust_sync.sessions.pending_terminations import PendingTerminations
 from trust_sync.sessions.policy_change import PolicyChangeHandler
 from trust_sync.sessions.recent_notices import RecentNotices
 from trust_sync.sessions.registry_map import RegistryMap
+from trust_sync.sessions.session import Session
+from trust_sync.sessions.standing_changes import StandingChanges
 from trust_sync.sessions.state import PendingTermination, SessionState
 from trust_sync.sessions.termination import SessionTerminator, TerminationParts
 from trust_sync.sessions.watch_list import WatchList
-from trust_sync.shared import DnsClient, Notice
+from trust_sync.shared import DnsClient, Notice, StandingNotice
 
 
 class SessionService:
@@ -60,9 +63,9 @@ class SessionService:
         self.notices = NoticeHandler(
             context, self._watch_list, self._live, self._lookups, self._monitor, flushes, recent_notices
         )
-        self._policy_changes = PolicyChangeHandler(
-            context, self._watch_list, self._live, self._monitor, self.pending, monitor_mode, disconnector
-        )
+        changes = AccessChanges(context, self.pending, monitor_mode, disconnector)
+        self._policy_changes = PolicyChangeHandler(context, self._watch_list, self._live, self._monitor, changes)
+        self._standing_changes = StandingChanges(context, self._watch_list, self._live, self._monitor, changes)
 
     @property
     def watched_names(self) -> list[str]:
@@ -88,7 +91,12 @@ class SessionService:
 
     async def settle(self) -> None:
         """Wait for everything in progress, for `trust-sync once`."""
-        while tasks := [*self._lookups.tasks, *self._terminator.tasks, *self.pending.tasks]:
+        while tasks := [
+            *self._lookups.tasks,
+            *self._terminator.tasks,
+            *self.pending.tasks,
+            *self._standing_changes.tasks,
+        ]:
             await asyncio.wait(tasks)
             # Callbacks of these tasks start others.
             await asyncio.sleep(0)
@@ -101,7 +109,26 @@ class SessionService:
         """End or move the sessions whose access changes with the policy."""
         await self._policy_changes.policy_changed(old, new)
 
+    @property
+    def configured(self) -> bool:
+        """Whether there is an accounting database."""
+        return self._live.configured
+
+    @property
+    def waiting_standings(self) -> int:
+        """The number of changes of standing that wait for accounting."""
+        return self._standing_changes.waiting
+
+    async def standing_changed(self, notice: StandingNotice) -> bool:
+        """Move or end the sessions whose access changes with a standing. Returns whether that has begun."""
+        return await self._standing_changes.standing_changed(notice)
+
+    async def live_sessions(self) -> list[Session]:
+        """List the live sessions of devices. Raises AccountingUnavailable."""
+        return await self._live.all()
+
     def close(self) -> None:
         """Stop the threads."""
+        self._standing_changes.close()
         self._flusher.close()
         self._accounting.close()

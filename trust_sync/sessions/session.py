@@ -9,7 +9,10 @@ from policy import RequestFacts, ssid_of
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A live session. name: the device's name, which the Access-Accept gave the NAS as User-Name."""
+    """A live session. name: the device's name, which the Access-Accept gave the NAS as User-Name.
+
+    started: when it began, in seconds since 1970, as accounting says; None: it does not say.
+    """
 
     unique_id: str
     session_id: str
@@ -18,8 +21,9 @@ class Session:
     station: str
     called_station: str = ""
     port_type: str = ""
+    started: float | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | float | None]:
         """The session as the state file stores it."""
         return {field: getattr(self, field) for field in self.__slots__}
 

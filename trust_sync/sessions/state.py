@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trust_sync.sessions.access import Access
 from trust_sync.sessions.session import Session
 from trust_sync.sessions.validity import TerminationCause
 
 
 @dataclass
 class PendingTermination:
-    """A session that is to be ended, or moved to another VLAN.
+    """A session that is to be ended, or given other access.
 
-    noticed: when its cause was noticed. due: when the next request is sent. Both are seconds since 1970. vlan: the
-    VLAN to which the session is moved; None: it is ended.
+    noticed: when its cause was noticed. due: when the next request is sent. Both are seconds since 1970. access: what
+    the session gets; None: it is ended.
     """
 
     session: Session
@@ -22,7 +23,7 @@ class PendingTermination:
     due: float
     attempts: int = 0
     last_reply: str = ""
-    vlan: str | None = None
+    access: Access | None = None
 
 
 @dataclass

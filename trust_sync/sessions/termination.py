@@ -108,7 +108,7 @@ class SessionTerminator:
         now, pending, monitor_mode = self._wall(), self._parts.pending, self._parts.monitor_mode
         for session in sessions:
             item = pending.get(session)
-            if item is not None and item.vlan is not None:
+            if item is not None and item.access is not None:
                 pending.end_instead_of_moving(item, invalid.cause)
         new = [
             session

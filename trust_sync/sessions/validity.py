@@ -28,6 +28,7 @@ class TerminationCause(StrEnum):
     REPLACED = "replaced"
     ROLLOVER = "rollover"
     POLICY = "policy"
+    STANDING = "standing"
 
 
 @dataclass(frozen=True, slots=True)

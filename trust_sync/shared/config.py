@@ -22,6 +22,8 @@ from dane_radius.server import Config as ModuleConfig
 from dane_radius.server import load_config as load_module_config
 
 DEFAULT_CONFIG = "/etc/dane-radius/trust-sync.toml"
+# The operations service in log lines and metrics, beside the registries' names.
+OPERATIONS = "operations"
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -32,7 +34,38 @@ def _network(text: str) -> IpNetwork:
         raise ValueError(f"{text!r}: an IP address or network is expected ({error})") from error
 
 
-class RegistryConfig(Section):
+class FeedConfig(Section):
+    """A change feed that is followed over HTTPS."""
+
+    # The https URL of its publisher.
+    url: str
+    # File with an API key.
+    api_key_file: str
+    # PEM file of the CAs for the publisher's certificate. Default: those of the system.
+    ca_file: str | None = None
+    # Seconds that one long poll may wait for a change.
+    wait: Annotated[int, Field(ge=1, le=60)] = 25
+    # The most changes in the response to one poll.
+    max_changes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    # The most octets of the response to one poll, of a snapshot, and of one change, anchor or name.
+    max_changes_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 8_388_608
+    # The same for a snapshot.
+    max_snapshot_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 67_108_864
+    # The same for one change, anchor or name.
+    max_item_octets: Annotated[int, Field(ge=256, le=1_048_576)] = 131_072
+    # Seconds between full comparisons with the publisher's snapshot.
+    resync: Annotated[int, Field(ge=60, le=604_800)] = 86_400
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme != "https" or not parts.hostname or parts.query or parts.username:
+            raise ValueError("an https:// URL without user and query is expected")
+        return value.rstrip("/")
+
+
+class RegistryConfig(FeedConfig):
     """An IoT registry whose change feed is followed.
 
     # The only domains that it may publish anchors for and report changes of.
@@ -46,32 +79,10 @@ class RegistryConfig(Section):
     # File with an API key that has the scope `feed:read`.
     api_key_file: str
     domains: Annotated[list[str], Field(min_length=1)]
-    # PEM file of the CAs for the registry's certificate. Default: those of the system.
-    ca_file: str | None = None
-    # Seconds that one long poll may wait for a change.
-    wait: Annotated[int, Field(ge=1, le=60)] = 25
     # The most CAs that it may have at once.
     max_anchors: Annotated[int, Field(ge=1, le=100_000)] = 20_000
     # The most names that a snapshot may list.
     max_names: Annotated[int, Field(ge=0, le=10_000_000)] = 1_000_000
-    # The most changes in the response to one poll.
-    max_changes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    # The most octets of the response to one poll, of a snapshot, and of one change, anchor or name.
-    max_changes_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 8_388_608
-    # The same for a snapshot.
-    max_snapshot_octets: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 67_108_864
-    # The same for one change, anchor or name.
-    max_item_octets: Annotated[int, Field(ge=256, le=1_048_576)] = 131_072
-    # Seconds between full comparisons with the registry's snapshot.
-    resync: Annotated[int, Field(ge=60, le=604_800)] = 86_400
-
-    @field_validator("url")
-    @classmethod
-    def _https(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme != "https" or not parts.hostname or parts.query or parts.username:
-            raise ValueError("an https:// URL without user and query is expected")
-        return value.rstrip("/")
 
     @field_validator("domains")
     @classmethod
@@ -84,6 +95,25 @@ class RegistryConfig(Section):
     def speaks_for(self, domain: str) -> bool:
         """Whether `domain` is one of the registry's domains, or below one."""
         return any(is_within(domain, own) for own in self.domains)
+
+
+class OperationsConfig(FeedConfig):
+    """The operations service, whose statements about the standing of devices are followed, and which gets reports."""
+
+    # The https URL of the service.
+    url: str
+    # File with an API key that has the scopes `feed:read` and `node:write`.
+    api_key_file: str
+    # The name of this RADIUS node in the reports.
+    node: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    # The most devices and makers whose standing is not plain normal.
+    max_standing: Annotated[int, Field(ge=1, le=10_000_000)] = 2_000_000
+    # The most octets of a snapshot. It is written to disk as it arrives.
+    max_snapshot_octets: Annotated[int, Field(ge=1024, le=4_294_967_296)] = 536_870_912
+    # Whether decisions and live sessions of this node are reported to the service.
+    report: bool = True
+    # Seconds between two reports.
+    report_interval: Annotated[float, Field(ge=0.1, le=60)] = 1.0
 
 
 class FeedsConfig(Section):
@@ -268,6 +298,7 @@ class Config(Section):
     # Users, besides root and the worker's own, that may use the socket if its file mode permits.
     socket_users: list[str] = Field(default_factory=lambda: ["freerad"])
     registry: list[RegistryConfig] = Field(default_factory=list)
+    operations: OperationsConfig | None = None
     feeds: FeedsConfig = FeedsConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     sessions: SessionsConfig = SessionsConfig()
@@ -288,13 +319,20 @@ class Config(Section):
                     if is_within(domain, other) or is_within(other, domain):
                         raise ValueError(f"registry {registry.name!r}: {domain} overlaps with {other} of {owner!r}")
             seen.update(dict.fromkeys(registry.domains, registry.name))
+            if registry.name == OPERATIONS:
+                raise ValueError(f"registry {registry.name!r}: another name is expected; this one is a service's")
         return self
 
 
 def load_config(path: str | Path) -> tuple[Config, ModuleConfig]:
     """Read the worker's configuration and the module's configuration that it names. Raises ConfigError."""
     config = check_config(read_toml(path), str(path))
-    return config, load_module_config(config.dane_radius)
+    module = load_module_config(config.dane_radius)
+    if config.operations is not None and module.standing is None:
+        raise ConfigError(
+            f"{config.dane_radius}: standing: nothing found; a directory is expected, because {path} has [operations]"
+        )
+    return config, module
 
 
 def check_config(data: dict[str, Any], source: str) -> Config:

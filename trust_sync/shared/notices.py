@@ -1,10 +1,12 @@
-"""What a registry reports about names, as the sessions room receives it. Pure."""
+"""What a registry or the operations service reports about names, as the sessions room receives it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from policy import DeviceStanding
 
 
 class Trigger(StrEnum):
@@ -29,3 +31,17 @@ class Notice:
 
     def __bool__(self) -> bool:
         return bool(self.names or self.domains)
+
+
+@dataclass(frozen=True)
+class StandingNotice:
+    """The standing of names has changed.
+
+    domains: identity domains of makers of which that holds for every name. before: what counted before for a name, at
+    a time in seconds since 1970. everything: any name may be concerned.
+    """
+
+    names: tuple[str, ...]
+    domains: tuple[str, ...]
+    before: Callable[[str, float], DeviceStanding | None]
+    everything: bool = False

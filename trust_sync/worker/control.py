@@ -11,7 +11,7 @@ _DEFAULT_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.3, 30.0
 
 
 class RequestHandler:
-    """Serves `discover` and `status`."""
+    """Serves `discover`, `status` and `adopt_standing`."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -24,7 +24,18 @@ class RequestHandler:
                 return outcome.to_json()
             case {"op": "status"}:
                 return describe(self._worker)
-        raise ValueError(f"op {request.get('op')!r} is not known; discover (with a name) or status is expected")
+            case {"op": "adopt_standing"}:
+                return self._adopt_standing()
+        raise ValueError(
+            f"op {request.get('op')!r} is not known; discover (with a name), status or adopt_standing is expected"
+        )
+
+    def _adopt_standing(self) -> dict[str, Any]:
+        feed = self._worker.standing
+        if feed is None:
+            raise ValueError("no operations service is configured")
+        feed.adopt()
+        return {"kept": feed.journal.standings.kept, "within_seconds": feed.config.wait}
 
 
 def _read_wait(request: dict[str, Any]) -> float:

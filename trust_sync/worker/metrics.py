@@ -11,22 +11,28 @@ from dane_radius.core import AnchorSource
 from trust_sync import __version__
 from trust_sync.anchors import AnchorMetrics, HeldAnchors
 from trust_sync.discovery import DiscoveryMetrics, DiscoveryState
+from trust_sync.feeds import FeedMetrics
 from trust_sync.registries import RegistryMetrics
+from trust_sync.reports import ReportMetrics
 from trust_sync.sessions import SessionMetrics
+from trust_sync.standing import StandingMetrics
 
 
 class Metrics:
     """The metrics of every room. Every series exists from the start."""
 
-    def __init__(self, registries: Sequence[str]) -> None:
-        """registries: the names of the configured IoT registries."""
+    def __init__(self, sources: Sequence[str]) -> None:
+        """sources: the names of the configured feeds."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         info = Gauge("trust_sync_build_info", "Version of the worker.", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
         self.anchors = AnchorMetrics(self.registry)
-        self.registries = RegistryMetrics(self.registry, registries)
+        feeds = FeedMetrics(self.registry, sources)
+        self.registries = RegistryMetrics(self.registry, feeds)
+        self.reports = ReportMetrics(self.registry)
+        self.standing = StandingMetrics(self.registry, feeds)
         self.discovery = DiscoveryMetrics(self.registry)
         self.sessions = SessionMetrics(self.registry)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from trust_sync.anchors import StoreError
-from trust_sync.registries import FeedError
+from trust_sync.feeds import FeedError, FollowedFeed
 from trust_sync.worker.worker import Worker
 
 
@@ -66,8 +65,11 @@ async def synchronize_once(worker: Worker, progress: Progress | None = None) -> 
     refresher = worker.discovery.refresher
     refresher.adopt_policy()
     names = list(worker.state.discovery.names)
-    progress.begin(len(worker.feeds) + len(names) + 1)
+    progress.begin(len(worker.all_feeds) + len(names) + 1)
     failures = await _synchronize_registries(worker, progress)
+    if worker.standing is not None:
+        progress.begin_source("standing of devices")
+        failures += await _synchronize(worker.standing, "operations")
     for name in names:
         progress.begin_source(name)
         if problem := await refresher.refresh(name):
@@ -94,16 +96,23 @@ async def _synchronize_registries(worker: Worker, progress: Progress) -> list[st
     """Compare every registry as a whole. Returns the failures."""
     failures = []
     for feed in worker.feeds:
-        progress.begin_source(f"registry {feed.config.name}")
+        progress.begin_source(f"registry {feed.name}")
         feed.report_progress(progress.compare_anchors)
-        feed.position.seq = None
-        try:
-            await feed.step(0)
-            feed.position.failures = 0
-        except (FeedError, StoreError) as error:
-            failures.append(f"registry {feed.config.name}: {error}")
-        await feed.close()
+        failures += await _synchronize(feed, f"registry {feed.name}")
     return failures
+
+
+async def _synchronize(feed: FollowedFeed, what: str) -> list[str]:
+    """Compare a feed's whole state. Returns the failure, if there is one."""
+    feed.position.seq = None
+    try:
+        await feed.step(0)
+        feed.position.failures = 0
+    except (FeedError, feed.storage_error) as error:
+        return [f"{what}: {error}"]
+    finally:
+        await feed.close()
+    return []
 
 
 def _remaining_problems(worker: Worker) -> list[str]:

@@ -78,7 +78,8 @@ def _start_tasks(worker: Worker, metrics: MetricsServer | None) -> list[asyncio.
         asyncio.create_task(worker.sessions.run(), name="sessions"),
         asyncio.create_task(_keep_house(worker, metrics), name="housekeeping"),
         asyncio.create_task(worker.discovery.refresher.run(), name="refresh"),
-        *(asyncio.create_task(feed.run(), name=f"feed {feed.config.name}") for feed in worker.feeds),
+        *(asyncio.create_task(feed.run(), name=f"feed {feed.name}") for feed in worker.all_feeds),
+        *([asyncio.create_task(worker.reporter.run(), name="reports")] if worker.reporter is not None else []),
     ]
 
 

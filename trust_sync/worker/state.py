@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trust_sync.discovery import DiscoveredName, DiscoveryState
-from trust_sync.registries import FeedPosition
-from trust_sync.sessions import PendingTermination, Session, SessionState, TerminationCause
+from trust_sync.feeds import FeedPosition
+from trust_sync.sessions import Access, PendingTermination, Session, SessionState, TerminationCause
 
 VERSION = 2
 
@@ -62,13 +62,17 @@ class WorkerState:
 
 
 def _termination_to_json(item: PendingTermination) -> dict[str, Any]:
-    fields = {field: value for field, value in vars(item).items() if field != "session"}
-    return {**fields, "session": item.session.to_json()}
+    fields = {field: value for field, value in vars(item).items() if field not in ("session", "access")}
+    access = item.access.to_json() if item.access is not None else None
+    return {**fields, "session": item.session.to_json(), "access": access}
 
 
 def _termination_from_json(data: dict[str, Any]) -> PendingTermination:
     fields = {**data, "session": Session(**data["session"]), "cause": TerminationCause(data["cause"])}
-    return PendingTermination(**fields)
+    # Earlier versions knew of the VLAN only.
+    vlan = fields.pop("vlan", None)
+    access = {"vlan": vlan} if vlan is not None else fields.get("access")
+    return PendingTermination(**{**fields, "access": Access(**access) if access is not None else None})
 
 
 class StateFile:

@@ -8,8 +8,9 @@ from typing import Any
 from dane_radius.core import AnchorRecord
 from trust_sync import __version__
 from trust_sync.discovery import DiscoveryState
-from trust_sync.registries import RegistryFeed
+from trust_sync.feeds import FollowedFeed
 from trust_sync.sessions import PendingTermination, SessionService
+from trust_sync.shared import FeedConfig
 from trust_sync.worker.worker import Worker
 
 # The most entries of each list. The reply is one line of JSON; the counts are always complete.
@@ -26,7 +27,8 @@ def describe(worker: Worker) -> dict[str, Any]:
         "state_error": worker.state_error,
         "anchors": _anchors(worker, now),
         "anchor_count": len(worker.store.held),
-        "registries": {feed.config.name: _registry(feed, now) for feed in worker.feeds},
+        "registries": {feed.name: {"url": feed.config.url, **_feed(feed, feed.config, now)} for feed in worker.feeds},
+        "operations": _operations(worker, now),
         "discovered": _discovered(state.discovery, now),
         "discovered_count": len(state.discovery.names),
         "sessions": {
@@ -72,13 +74,35 @@ def _anchor(record: AnchorRecord, now: float) -> dict[str, Any]:
     }
 
 
-def _registry(feed: RegistryFeed, now: float) -> dict[str, Any]:
-    position = feed.position
+def _operations(worker: Worker, now: float) -> dict[str, Any] | None:
+    feed = worker.standing
+    if feed is None:
+        return None
+    journal = feed.journal
+    standings = journal.standings
     return {
         "url": feed.config.url,
+        "node": feed.config.node,
+        **_feed(feed, feed.config, now),
+        "journal": str(journal.path),
+        "usable": journal.header is not None,
+        "problem": journal.problem,
+        "standing": {str(standing): count for standing, count in standings.counts.items()},
+        "approved": standings.approved,
+        "makers": standings.makers,
+        "kept": standings.kept,
+        "reports": dict(worker.reporter.errors) if worker.reporter is not None else None,
+        "decisions_lost": worker.reporter.lost if worker.reporter is not None else 0,
+        "waiting_for_accounting": worker.sessions.waiting_standings,
+    }
+
+
+def _feed(feed: FollowedFeed, config: FeedConfig, now: float) -> dict[str, Any]:
+    position = feed.position
+    return {
         "seq": position.seq,
         "last_success_seconds": _age(position.last_success, now),
-        "comparison_in_seconds": _until(position.last_snapshot or None, now, feed.config.resync),
+        "comparison_in_seconds": _until(position.last_snapshot or None, now, config.resync),
         "retry_in_seconds": _until(feed.next_attempt, now, 0.0),
         "failures": position.failures,
         "error": position.last_error,

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
-from dane_radius.local import ConfigError, LogFile, Logger, open_log
+from dane_radius.local import ConfigError, LogFile, Logger, StandingTable, open_log
 from dane_radius.server import Config as ModuleConfig
-from policy import Policy, PolicyError, PolicyStore
+from policy import DeviceStanding, Policy, PolicyError, PolicyStore
 from trust_sync.anchors import AnchorStore
 from trust_sync.discovery import DiscoveryContext, DiscoveryService
-from trust_sync.registries import FeedPosition, MemoryBudget, RegistryFeed
+from trust_sync.feeds import FeedPosition, FollowedFeed, MemoryBudget
+from trust_sync.registries import RegistryFeed
+from trust_sync.reports import PositionFile, ReportClient, Reporter
 from trust_sync.sessions import SessionContext, SessionService, open_accounting
-from trust_sync.shared import Config, DnsClient, RegistryConfig, Reporting
+from trust_sync.shared import OPERATIONS, Config, DnsClient, RegistryConfig, Reporting
+from trust_sync.standing import ModuleSocket, StandingFeed, StandingJournal
 from trust_sync.worker.metrics import Metrics
+from trust_sync.worker.session_lister import SessionLister
 from trust_sync.worker.state import StateFile
 
 
@@ -24,10 +30,11 @@ class Worker:
     """
 
     def __init__(self, config: Config, module: ModuleConfig, log: Logger | None = None) -> None:
-        """Raises ConfigError, PolicyError or StoreError. log: used instead of the configured one."""
+        """Raises ConfigError, PolicyError, StoreError or JournalError. log: used instead of the configured one."""
         self.config, self.module = config, module
         self.log, self._log_file = _open_log(config, log)
-        self.metrics = Metrics([registry.name for registry in config.registry])
+        sources = [registry.name for registry in config.registry]
+        self.metrics = Metrics([*sources, OPERATIONS] if config.operations is not None else sources)
         self._policies = PolicyStore(module.policy, self._report_policy)
         self._policy = self._policies.current
         self._dns = DnsClient(module.resolver)
@@ -36,11 +43,18 @@ class Worker:
         self._state_file = StateFile(config.state)
         self.state = self._state_file.load()
         self.store = AnchorStore(module.anchors)
+        self._journal: StandingJournal | None = None
+        # What another process writes, if this one does not.
+        self._standings = StandingTable(module.standing) if module.standing and config.operations is None else None
         try:
+            if module.standing is not None and config.operations is not None:
+                self._journal = StandingJournal(module.standing)
             self.sessions = self._build_sessions()
             self.discovery = self._build_discovery()
             budget = MemoryBudget(config.feeds.memory, len(config.registry))
             self.feeds = [self._build_feed(registry, budget) for registry in config.registry]
+            self.standing = self._build_standing()
+            self.reporter = self._build_reporter()
         except BaseException:
             self.store.close()
             raise
@@ -48,11 +62,22 @@ class Worker:
         self.state_error: str | None = None
         self._report_opening()
 
+    @property
+    def all_feeds(self) -> list[FollowedFeed]:
+        """The feeds of registries, and that of the operations service."""
+        return [*self.feeds, self.standing] if self.standing is not None else [*self.feeds]
+
     def _current_policy(self) -> Policy:
         return self._policies.current
 
+    def _standing_of(self, name: str) -> DeviceStanding | None:
+        """What is known of a device's standing."""
+        known = self._journal.standings if self._journal is not None else self._standings
+        return known.of(name, time.time()) if known is not None else None
+
     def _build_sessions(self) -> SessionService:
-        context = SessionContext(self.config, self._current_policy, Reporting(self.metrics.sessions, self.log))
+        reporting = Reporting(self.metrics.sessions, self.log)
+        context = SessionContext(self.config, self._current_policy, reporting, standing_of=self._standing_of)
         url = self.config.sessions.database
         database = open_accounting(url) if url else None
         return SessionService(context, database, self._session_dns, self.state.sessions, self.module.control_socket)
@@ -78,14 +103,40 @@ class Worker:
             why = error.strerror or error
             raise ConfigError(f"registry {registry.name}: ca_file: {registry.ca_file}: {why}") from error
 
+    def _build_standing(self) -> StandingFeed | None:
+        config, journal = self.config.operations, self._journal
+        if config is None or journal is None:
+            return None
+        position = self.state.feeds.setdefault(OPERATIONS, FeedPosition())
+        reporting = Reporting(self.metrics.standing, self.log)
+        module = ModuleSocket(self.module.control_socket, self.log)
+        try:
+            return StandingFeed(config, journal, module, self.sessions, position, reporting, self.save_state)
+        except OSError as error:
+            raise ConfigError(f"operations: ca_file: {config.ca_file}: {error.strerror or error}") from error
+
+    def _build_reporter(self) -> Reporter | None:
+        config, log = self.config.operations, self.module.log
+        if config is None or not config.report:
+            return None
+        path = log.destination if log.format == "json" and log.destination.startswith("/") else None
+        if path is None or path.startswith("/dev/"):
+            self.log.warning("decisions not reported: log.destination of the module is no file with JSON")
+            path = None
+        positions = PositionFile(Path(self.config.state).with_name("decisions.json"))
+        lister = SessionLister(self.sessions)
+        poll = self.config.sessions.poll
+        reporting = Reporting(self.metrics.reports, self.log)
+        return Reporter(config, ReportClient(config), path, positions, lister.list, poll, reporting)
+
     def _report_opening(self) -> None:
         """Report what was damaged, and make full comparisons due where anchors were lost."""
         if self._state_file.problem:
             self.log.error("state file not used; synchronizing everything", problem=self._state_file.problem)
         for record in self.store.damaged:
             self.log.error("anchor dropped: its certificate is damaged or missing", fingerprint=record.fingerprint)
-            for position in self.state.feeds.values():
-                position.seq = None
+            for feed in self.feeds:
+                feed.position.seq = None
 
     def _report_policy(self, outcome: Policy | PolicyError) -> None:
         if isinstance(outcome, PolicyError):
@@ -94,6 +145,8 @@ class Worker:
     async def follow_policy(self) -> None:
         """Load the policy file if it has changed, and apply a new policy to live sessions."""
         self._policies.refresh()
+        if self._standings is not None:
+            await asyncio.to_thread(self._standings.refresh)
         if self._policies.current is not self._policy:
             old, self._policy = self._policy, self._policies.current
             await self.sessions.policy_changed(old, self._policy)
@@ -101,6 +154,8 @@ class Worker:
     def measure(self) -> None:
         """Set the gauges that count what is held at the moment."""
         self.metrics.measure(self.store.held, self.state.discovery, datetime.now(UTC))
+        if self._journal is not None:
+            self.metrics.standing.measure(self._journal)
 
     def reopen_log(self) -> None:
         """Open the log file again if it was moved, as log rotation does."""
@@ -129,6 +184,8 @@ class Worker:
         """Save the state, and release the store."""
         await self.save_state()
         self.sessions.close()
+        if self._journal is not None:
+            self._journal.close()
         await self._dns.close()
         await self._session_dns.close()
         self.store.close()

@@ -7,9 +7,11 @@ from dane_radius.doctor.checks.resolver import check_resolver
 from dane_radius.doctor.checks.running import check_policy, check_running
 from dane_radius.doctor.checks.server import check_blastradius, check_configuration, check_limits, check_program
 from dane_radius.doctor.checks.services import check_accounting, check_sync
+from dane_radius.doctor.checks.standing import check_standing
 from dane_radius.doctor.checks.trust import check_anchors, check_certificate
-from dane_radius.doctor.facts import Facts, NotTried
+from dane_radius.doctor.facts import Facts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok
+from health_report import NotTried
 
 __all__ = ["all_findings"]
 
@@ -27,6 +29,7 @@ def all_findings(facts: Facts) -> list[Finding]:
         *_check_configured(facts),
         *check_certificate(facts.certificate, facts.now),
         *check_sync(facts),
+        *check_standing(facts),
         *check_accounting(facts.sync, facts.accounting, facts.sql_modules),
     ]
 

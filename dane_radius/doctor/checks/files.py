@@ -5,9 +5,10 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 
-from dane_radius.doctor.facts import Account, Fact, Facts, FileState, InstallFacts, NotTried, PathFacts
+from dane_radius.doctor.facts import Facts, FileState, InstallFacts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok, warning
 from dane_radius.server import Config
+from health_report import Account, Fact, NotTried, PathFacts
 
 _INSTALL = "run `dane-radius install` again"
 _READ, _WRITE, _ENTER = 4, 2, 1

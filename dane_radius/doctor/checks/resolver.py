@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from dane_radius.doctor.facts import ColdName, DnsReply, Fact, NotTried, ResolverFacts
+from dane_radius.doctor.facts import ColdName, ResolverFacts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok, warning
+from health_report import DnsReply, Fact, NotTried
 
 _UNBOUND = "use containers/unbound/unbound.conf, and run `unbound-control reload`"
 _NAME_OTHERS = "name other names with --good-name and --bad-name, which this network can resolve"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dane_radius.doctor.checks.replies import entries, mapping, number
-from dane_radius.doctor.facts import Fact, Facts, NotTried, PolicyFacts, ProcessFacts, RadiusdFacts
+from dane_radius.doctor.facts import Facts, PolicyFacts, ProcessFacts, RadiusdFacts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok, warning
 from dane_radius.server import Config
+from health_report import Fact, NotTried
 
 # `dane_radius.server.waits` keeps the descriptors below this for FreeRADIUS, and a few spare ones.
 _RESERVED_DESCRIPTORS = 1024 + 4

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from dane_radius.doctor.facts import (
-    ConfigurationCheck,
-    Fact,
-    InstallFacts,
-    NotTried,
-    Program,
-    RadiusClient,
-    RadiusdFacts,
-)
+from dane_radius.doctor.facts import ConfigurationCheck, InstallFacts, Program, RadiusClient, RadiusdFacts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok, warning
 from dane_radius.server import Config
+from health_report import Fact, NotTried
 
 # The oldest and the first unknown version that the sites were written for.
 _OLDEST, _UNKNOWN = (3, 2, 0), (4,)

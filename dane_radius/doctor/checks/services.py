@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dane_radius.doctor.checks.replies import mapping, number
-from dane_radius.doctor.facts import AccountingFacts, Fact, Facts, NotTried, SyncFacts
+from dane_radius.doctor.facts import AccountingFacts, Facts, SyncFacts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok, warning
+from health_report import Fact, NotTried
 
 _START = "run `systemctl start trust-sync`, and read `journalctl -u trust-sync` if it does not start"
 # Longer than the longest poll and several retries.

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from dane_radius.core import Bogus, Insecure, Secure, SecureAbsent, Usage, matches, select
-from dane_radius.doctor.facts import AnchorFacts, CertificateFacts, Fact, NotTried
+from dane_radius.doctor.facts import AnchorFacts, CertificateFacts
 from dane_radius.doctor.findings import Check, Finding, error, info, ok, warning
+from health_report import Fact, NotTried
 
 _RENEW = timedelta(days=14)
 _ANCHOR_SOON = timedelta(days=7)

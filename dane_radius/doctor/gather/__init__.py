@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dane_radius import __version__
-from dane_radius.doctor.facts import Fact, Facts, NotTried, RadiusdFacts, SyncFacts
+from dane_radius.doctor.facts import Facts, RadiusdFacts, SyncFacts
 from dane_radius.doctor.gather import files, resolver, server, services, trust
-from dane_radius.doctor.gather.deadline import Pending, value
+from dane_radius.doctor.gather.deadline import Pending
 from dane_radius.doctor.installation import Installation, Names
 from dane_radius.doctor.raddb import Block, expand
 from dane_radius.local import CA_FOLDER, INDEX_FILE, ConfigError
 from dane_radius.server import Config, load_config
 from dane_radius.server.config import read_cui_key
+from health_report import Fact, NotTried, read_account, read_paths, value
 
 __all__ = ["gather"]
 
@@ -28,7 +29,7 @@ def gather(installation: Installation, names: Names, sync_file: str, *, is_sync_
     sync_file: trust-sync.toml. is_sync_named: whether the operator named it, so that it must exist.
     """
     raddb = installation.raddb
-    account = Pending(lambda: server.read_account(installation.user), _SHORT_SECONDS)
+    account = Pending(lambda: read_account(installation.user), _SHORT_SECONDS)
     conf = Pending(lambda: server.read_file(raddb / "radiusd.conf"), _SHORT_SECONDS)
     eap = Pending(lambda: server.read_file(raddb / "mods-enabled/dane_eap"), _SHORT_SECONDS)
     config = Pending(lambda: load_config(installation.config_file), _SHORT_SECONDS).result()
@@ -61,7 +62,7 @@ def gather(installation: Installation, names: Names, sync_file: str, *, is_sync_
     )
     cui_key = Pending(lambda: _cui_key_problem(value(config)), _SHORT_SECONDS)
     hint = Pending(lambda: services.accepts(value(config).hint.socket), _SHORT_SECONDS)
-    paths = Pending(lambda: files.read_paths(_paths(installation, config, found_files)), _SHORT_SECONDS)
+    paths = Pending(lambda: read_paths(_paths(installation, config, found_files)), _SHORT_SECONDS)
     found_sync = sync.result()
     accounting = Pending(
         lambda: services.read_accounting(found_sync.database if isinstance(found_sync, SyncFacts) else None),

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from dane_radius.doctor.facts import Essential, FileState, InstalledFile, InstallFacts, Link, Node, PathFacts
-from dane_radius.doctor.gather.deadline import CannotTry
+from dane_radius.doctor.facts import Essential, FileState, InstalledFile, InstallFacts, Link
 from dane_radius.doctor.gather.manifest import template_name
 from dane_radius.doctor.gather.server import read_file
 from dane_radius.doctor.installation import Installation
 from dane_radius.doctor.raddb import Block
+from health_report import CannotTry
 
 _SETTINGS = ("dane-radius/dane-radius.toml", "dane-radius/policy.yaml")
 _PLACEHOLDER = re.compile(r"@[a-z_]+@")
-_MOUNT_POINT = 4
 _MODULE = "dane_radius.rlm_python3"
 _ACCEPTS = re.compile(r"\bAuth-Type\s*:?\s*:?=\s*[\"']?Accept\b")
 
@@ -118,37 +117,3 @@ def _read(raddb: Path, kind: str, name: str) -> tuple[str, Block | None]:
         # The check of the manifest's files says so.
         return str(path), None
     return str(path), next((inner for inner in block.blocks if name in (inner.kind, inner.name)), Block())
-
-
-def read_paths(paths: Mapping[str, str | None]) -> dict[str, PathFacts]:
-    """Owners and modes of each path that is not None, by the same keys. Never raises."""
-    mounts = _read_mounts()
-    return {key: _read_path(path, mounts) for key, path in paths.items() if path is not None}
-
-
-def _read_path(text: str, mounts: Mapping[str, str]) -> PathFacts:
-    path = Path(os.path.realpath(text))
-    nodes: list[Node] = []
-    missing = None
-    for part in (*reversed(path.parents), path):
-        try:
-            status = part.stat()
-        except OSError as error:
-            missing = error.strerror or str(error)
-            break
-        nodes.append(Node(str(part), status.st_uid, status.st_gid, status.st_mode))
-    place = next((str(folder) for folder in (path, *path.parents) if str(folder) in mounts), "")
-    return PathFacts(text, tuple(nodes), missing, mounts.get(place, ""))
-
-
-def _read_mounts() -> dict[str, str]:
-    """The type of each mounted file system, by its mount point (proc(5), /proc/self/mountinfo)."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        found[before.split()[_MOUNT_POINT]] = after.split()[0]
-    return found

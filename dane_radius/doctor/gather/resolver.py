@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import dns.edns
@@ -18,15 +17,23 @@ import dns.rdataclass
 import dns.rdatatype
 
 from dane_radius.dns.tls import tls_context
-from dane_radius.doctor.facts import ColdName, DnsReply, Fact, NotTried, ResolverFacts
-from dane_radius.doctor.gather.deadline import CannotTry, Pending
+from dane_radius.doctor.facts import ColdName, ResolverFacts
+from dane_radius.doctor.gather.deadline import Pending
 from dane_radius.doctor.installation import Names
 from dane_radius.local import ResolverConfig
+from health_report import (
+    QUESTION_SECONDS,
+    WAIT_SECONDS,
+    Ask,
+    CannotTry,
+    DnsReply,
+    Fact,
+    NotTried,
+    ask_once,
+    over_udp,
+)
 
 RESOLVER_SECONDS = 22.0
-# With each transmission, Unbound starts anew to count its 1.9 seconds until it drops a late reply.
-_TRANSMISSIONS, _WAIT_SECONDS = 3, 1.5
-_PROBE_SECONDS = _TRANSMISSIONS * _WAIT_SECONDS + 1
 # The root is signed. The other name is broken on purpose, for tests of resolvers.
 _GOOD, _GOOD_TYPE, _BAD = ".", "SOA", "dnssec-failed.org"
 _MAX_DOMAINS = 4
@@ -42,20 +49,18 @@ _OPTIONS = (
     "qname-minimisation",
 )
 
-Ask = Callable[[dns.message.Message], dns.message.Message]
-
 
 def probe_resolver(
     config: ResolverConfig, names: Names, domains: Fact[tuple[str, ...]], control_sockets: list[str]
 ) -> ResolverFacts:
     """Ask the configured resolver. `domains`: those of policy. `control_sockets`: where Unbound's may be."""
-    unbound = Pending(lambda: read_unbound(config, control_sockets), _PROBE_SECONDS)
+    unbound = Pending(lambda: read_unbound(config, control_sockets), QUESTION_SECONDS)
     ask = _transport(config)
     # Only the resolver itself is needed for this one.
-    reach = Pending(lambda: ask_once(ask, "version.bind", "TXT", rdclass="CH"), _PROBE_SECONDS)
+    reach = Pending(lambda: ask_once(ask, "version.bind", "TXT", rdclass="CH"), QUESTION_SECONDS)
     good_name = names.good or _GOOD
     good_type = "TLSA" if names.good else _GOOD_TYPE
-    good = Pending(lambda: ask_once(ask, good_name, good_type), _PROBE_SECONDS).result()
+    good = Pending(lambda: ask_once(ask, good_name, good_type), QUESTION_SECONDS).result()
     reached = reach.result()
     if isinstance(reached, NotTried):
         reached = DnsReply("version.bind", "TXT", 0.0, reached.why)
@@ -66,9 +71,9 @@ def probe_resolver(
     unchecked: Fact[DnsReply] = silent
     cold: Fact[tuple[ColdName, ...]] = silent
     if answers:
-        pending_bad = Pending(lambda: _ask_bad(ask, names.bad or _BAD), 2 * _PROBE_SECONDS)
+        pending_bad = Pending(lambda: _ask_bad(ask, names.bad or _BAD), 2 * QUESTION_SECONDS)
         cold = _ask_cold(ask, domains)
-        again = Pending(lambda: ask_once(ask, good_name, good_type), _PROBE_SECONDS).result()
+        again = Pending(lambda: ask_once(ask, good_name, good_type), QUESTION_SECONDS).result()
         both = pending_bad.result()
         bad, unchecked = (both, both) if isinstance(both, NotTried) else both
     return ResolverFacts(
@@ -95,7 +100,7 @@ def _transport(config: ResolverConfig) -> Ask:
             return dns.query.tls(
                 query,
                 config.address,
-                _WAIT_SECONDS,
+                WAIT_SECONDS,
                 config.port or 853,
                 ssl_context=context,
                 server_hostname=config.server_name,
@@ -103,56 +108,7 @@ def _transport(config: ResolverConfig) -> Ask:
 
         return over_tls
 
-    def over_udp(query: dns.message.Message) -> dns.message.Message:
-        answer, _ = dns.query.udp_with_fallback(
-            query, config.address, _WAIT_SECONDS, config.port or 53, ignore_unexpected=True
-        )
-        return answer
-
-    return over_udp
-
-
-def ask_once(ask: Ask, name: str, rdtype: str, *, rdclass: str = "IN", checking: bool = True) -> DnsReply:
-    """One question with its retransmissions. `checking`: whether the resolver is to validate (CD is not set)."""
-    query = dns.message.make_query(name, rdtype, rdclass, use_edns=0, want_dnssec=True, payload=1232)
-    query.flags |= dns.flags.AD
-    if not checking:
-        query.flags |= dns.flags.CD
-    failure = ""
-    began = time.monotonic()
-    for _ in range(_TRANSMISSIONS):
-        try:
-            answer = ask(query)
-        except dns.exception.Timeout:
-            failure = f"no answer within {_TRANSMISSIONS * _WAIT_SECONDS:g} s"
-        except (OSError, dns.exception.DNSException) as error:
-            failure = str(error) or type(error).__name__
-        else:
-            return _reply(answer, name, rdtype, time.monotonic() - began)
-    return DnsReply(name, rdtype, 0.0, failure)
-
-
-def _reply(answer: dns.message.Message, name: str, rdtype: str, seconds: float) -> DnsReply:
-    errors = [option for option in answer.options if isinstance(option, dns.edns.EDEOption)]
-    windows = [
-        (int(record.inception), int(record.expiration))
-        for rrset in (*answer.answer, *answer.authority)
-        if rrset.rdtype == dns.rdatatype.RRSIG
-        for record in rrset
-    ]
-    return DnsReply(
-        name,
-        rdtype,
-        seconds,
-        rcode=dns.rcode.to_text(answer.rcode()),
-        authentic=bool(answer.flags & dns.flags.AD),
-        extended_errors=tuple((int(option.code), _printable(option.text or "")) for option in errors),
-        windows=tuple(windows),
-    )
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:200])
+    return over_udp(config.address, config.port or 53)
 
 
 def _ask_bad(ask: Ask, name: str) -> tuple[DnsReply, DnsReply]:
@@ -171,7 +127,7 @@ def _ask_cold(ask: Ask, domains: Fact[tuple[str, ...]]) -> Fact[tuple[ColdName, 
         first = ask_once(ask, f"doctor-{secrets.token_hex(8)}.{domain}", "TLSA")
         return ColdName(domain, first, ask_once(ask, f"doctor-{secrets.token_hex(8)}.{domain}", "TLSA"))
 
-    probes = [(domain, Pending(partial(probe, domain), 2 * _PROBE_SECONDS)) for domain in domains[:_MAX_DOMAINS]]
+    probes = [(domain, Pending(partial(probe, domain), 2 * QUESTION_SECONDS)) for domain in domains[:_MAX_DOMAINS]]
     found = []
     for domain, pending in probes:
         result = pending.result()

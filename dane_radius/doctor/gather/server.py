@@ -12,9 +12,9 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dane_radius.doctor.facts import Account, ConfigurationCheck, Program, RadiusClient, RadiusdFacts
-from dane_radius.doctor.gather.deadline import CannotTry
+from dane_radius.doctor.facts import ConfigurationCheck, Program, RadiusClient, RadiusdFacts
 from dane_radius.doctor.raddb import Block, expand, parse
+from health_report import Account, CannotTry
 
 CHECK_SECONDS = 25.0
 _VERSION_SECONDS = 5.0
@@ -28,15 +28,6 @@ _DEBIAN_LIBRARIES = "/usr/lib/freeradius"
 # Secrets of sample files and documentation.
 _SAMPLE_SECRETS = frozenset({"testing123", "testing123-1", "testing123-2", "secret", "radsec", "changeme"})
 _NUMBERS = ("max_requests", "cleanup_delay", "max_request_time")
-
-
-def read_account(name: str) -> Account:
-    """The server's user. Raises CannotTry if it does not exist."""
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError as error:
-        raise CannotTry(f"user {name!r} does not exist") from error
-    return Account(name, user.pw_uid, frozenset(os.getgrouplist(name, user.pw_gid)))
 
 
 def find_program() -> str:

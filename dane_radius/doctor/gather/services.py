@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dane_radius.doctor.facts import AccountingFacts, Fact, NotTried, PolicyFacts, ProcessFacts, RunningFacts, SyncFacts
-from dane_radius.doctor.gather.deadline import CannotTry
+from dane_radius.doctor.facts import AccountingFacts, PolicyFacts, ProcessFacts, RunningFacts, SyncFacts
 from dane_radius.local import ControlError, ask, read_toml
+from health_report import CannotTry, Fact, NotTried
 from policy import PolicyError, load_policy
 
 _ASK_SECONDS = 4.0

@@ -23,10 +23,10 @@ from dane_radius.core import (
     pem_to_der,
 )
 from dane_radius.dns import Resolver
-from dane_radius.doctor.facts import AnchorFacts, CertificateFacts, ChainLink, Fact, NotTried
-from dane_radius.doctor.gather.deadline import CannotTry
+from dane_radius.doctor.facts import AnchorFacts, CertificateFacts, ChainLink
 from dane_radius.doctor.raddb import Block
 from dane_radius.local import CA_FOLDER, INDEX_FILE
+from health_report import CannotTry, Fact, NotTried
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+\Z")
 # More CAs than a site has; bounds the time for reading them.

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from dane_radius.core.tlsa import TlsaRecord
+from dane_radius.local import Entry, Header
+from policy import Standing
 from tests.harness.pki import Identity
 from tests.integration.dane_radius.conftest import Site
 
@@ -182,3 +184,34 @@ def test_check_says_what_to_publish_for_the_rule(site: Site) -> None:
     assert decision["reason"] == "chain_invalid"
     assert decision["evidence"]["chain_failures"]
     assert decision["publish"] == f"{name}. IN TLSA {device.tlsa(3, 1, 1)}"
+
+
+def test_check_decides_by_the_standing_that_is_given_or_that_the_journal_has(site: Site, tmp_path: Path) -> None:
+    name = site.name()
+    device = site.ca.issue(name)
+    site.publish(name, device.tlsa())
+    policy, config = tmp_path / "policy.yaml", tmp_path / "dane-radius.toml"
+    policy.write_text(
+        "version: 2\nzones: {home: {vlan: 1}, quarantine: {vlan: 666}}\nstanding: {quarantined: {zone: quarantine}}\n"
+        f"rules:\n  - {{name: all, identity: ['{name}'], zone: home}}\n"
+    )
+    config.write_text(f'standing = "{tmp_path}/standing"\n' + site.radius.config_file.read_text())
+    certificate = saved(site, device)
+
+    def decide(*options: str) -> tuple[str, str | None]:
+        done = run("check", certificate, "--config", config, "--policy", policy, "--json", *options)
+        decision = json.loads(done.stdout)
+        return decision["reason"], decision["evidence"].get("zone")
+
+    assert decide("--standing", "normal") == ("dane_match", "home")
+    assert decide("--standing", "quarantined") == ("dane_match", "quarantine")
+    assert decide("--standing", "blocked")[0] == "device_blocked"
+    # As in the server, nobody is admitted before the standing could be read.
+    assert decide()[0] == "standing_unavailable"
+    (tmp_path / "standing").mkdir()
+    (tmp_path / "standing" / "journal").write_bytes(
+        b"".join(line + b"\n" for line in (Header("x", 1).to_line(), Entry(name, standing=Standing.BLOCKED).to_line(1)))
+    )
+    assert decide()[0] == "device_blocked"
+    done = run("check", certificate, "--config", config, "--policy", policy)
+    assert b"standing" in done.stdout

@@ -25,6 +25,8 @@ from tests.harness.pki import authority
 from tests.harness.process import run, start, wait_for
 from tests.harness.trust_sync import TrustSync
 from tests.harness.unbound import Unbound
+from tests.integration.trust_sync.standing_site import POLICY as STANDING_POLICY
+from tests.integration.trust_sync.standing_site import Operations
 
 pytestmark = pytest.mark.daemons
 
@@ -67,6 +69,7 @@ class Unprivileged(TrustSync):
         """The unit's folders, and their replacements in the test."""
         return {
             "StateDirectory dane-radius/anchors": self.anchors,
+            "StateDirectory dane-radius/standing": self.folder / "standing",
             "StateDirectory dane-radius/trust-sync": self.state_file.parent,
             "RuntimeDirectory trust-sync": self.socket.parent,
         }
@@ -184,6 +187,46 @@ def test_everything_works_without_privileges(place: Place) -> None:
         metrics = run(["curl", "-sS", f"http://127.0.0.1:{sync.metrics_port}/metrics"])
         assert 'trust_sync_flush_failures_total{cache="module"} 0.0' in metrics
         assert 'trust_sync_revocations_total{cause="absent"} 1.0' in metrics
+
+
+def test_it_writes_the_journal_for_the_servers_user_and_reads_the_servers_log(place: Place) -> None:
+    policy = place.folder / "zones.yaml"
+    policy.write_text(STANDING_POLICY)
+    with Operations(place.folder / "operations", policy) as operations:
+        key, ca_file = place.folder / "node.key", place.folder / "operations-ca.pem"
+        shutil.copy(operations.key_for("node"), key)
+        shutil.copy(operations.ca_file, ca_file)
+        os.chown(key, 0, grp.getgrnam(GROUP).gr_gid)
+        key.chmod(0o640)
+        sync = place.sync(
+            "sync-standing",
+            f"[operations]\nurl = 'https://127.0.0.1:{operations.port}'\nnode = 'node'\nwait = 2\n"
+            f"api_key_file = '{key}'\nca_file = '{ca_file}'\n",
+        )
+        config = place.folder / "with-standing.toml"
+        config.write_text(f'standing = "{sync.folder}/standing"\n' + place.radius.config_file.read_text())
+        config.chmod(0o644)
+        sync.dane_radius = config
+        name = f"u2._device.{ZONE}"
+        operations("quarantine", name, "--reason", "test")
+        with sync:
+            wait_for(lambda: (sync.status()["operations"] or {}).get("usable"), "the journal", timeout=20)
+            journal = sync.folder / "standing" / "journal"
+            assert mode(journal) == (0o644, USER, GROUP)
+            script = (
+                "import sys; from dane_radius.local import StandingTable; t = StandingTable(sys.argv[1]);"
+                "t.refresh(); print(t.of(sys.argv[2], 0.0).standing)"
+            )
+            done = subprocess.run(
+                ["setpriv", "--reuid=freerad", "--regid=freerad", "--clear-groups", "/usr/bin/python3", "-c", script,
+                 str(journal.parent), name],
+                capture_output=True, text=True, timeout=60, cwd="/", check=False,
+                env={"PYTHONPATH": sync.python_path.split(":")[0]},
+            )  # fmt: skip
+            assert done.stdout.strip() == "quarantined", done.stderr
+            # The decision log has mode 0640, and the group of the server.
+            wait_for(lambda: sync.status()["operations"]["reports"] is not None, "the reports")
+            assert sync.status()["operations"]["reports"] == {"decisions": None, "sessions": None}
 
 
 @pytest.mark.parametrize(

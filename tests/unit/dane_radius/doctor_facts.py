@@ -14,23 +14,18 @@ from dane_radius.core.answers import Secure
 from dane_radius.core.tlsa import TlsaRecord, association
 from dane_radius.doctor.checks import all_findings
 from dane_radius.doctor.facts import (
-    Account,
     AccountingFacts,
     AnchorFacts,
     CertificateFacts,
     ChainLink,
     ColdName,
     ConfigurationCheck,
-    DnsReply,
     Essential,
     Facts,
     FileState,
     InstalledFile,
     InstallFacts,
     Link,
-    Node,
-    NotTried,
-    PathFacts,
     PolicyFacts,
     ProcessFacts,
     Program,
@@ -41,6 +36,7 @@ from dane_radius.doctor.facts import (
     SyncFacts,
 )
 from dane_radius.server.config import check_config
+from health_report import Account, DnsReply, Node, NotTried, PathFacts
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -86,6 +82,7 @@ STATUS: dict[str, Any] = {
     "policy": {"file": "/etc/dane-radius/policy.yaml", "digest": "abc", "rules": 2, "problems": []},
     "anchors": {"count": 3, "error": None},
     "lookups": {"waiting": 0, "may_wait": 896, "slow_domains": []},
+    "standing": {"available": True, "error": None, "sequence": 7, "devices": {"quarantined": 2}},
 }
 SYNC_STATUS: dict[str, Any] = {
     "version": "1.0",
@@ -94,10 +91,18 @@ SYNC_STATUS: dict[str, Any] = {
     "anchor_count": 3,
     "registries": {"home": {"seq": 7, "last_success_seconds": 3, "error": None, "failures": 0}},
     "sessions": {"watched_names": 5, "error": None, "pending_count": 0},
+    "operations": {
+        "last_success_seconds": 3, "seq": 7, "error": None, "failures": 0, "kept": 0, "waiting_for_accounting": 0,
+        "journal": "/var/lib/standing/journal", "reports": {"decisions": None, "sessions": None}, "decisions_lost": 0,
+    },
+}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "cache": {"max_waiting": 896},
+    "hint": {"socket": "/run/ts.sock"},
+    "cui_key_file": "/etc/dane-radius/cui.key",
+    "standing": "/var/lib/standing",
 }
-CONFIG = check_config(
-    {"cache": {"max_waiting": 896}, "hint": {"socket": "/run/ts.sock"}, "cui_key_file": "/etc/dane-radius/cui.key"}, "x"
-)
+CONFIG = check_config(SETTINGS, "x")
 ESSENTIALS = (
     Essential("sites-available/dane", "dane_eap_only", "forged requests", True),
     Essential("sites-available/dane-check", "Auth-Type := Accept", "no decision", False, is_wanted=False),

@@ -23,11 +23,10 @@ from dane_radius.core.decision import (
     prepare,
     rule_by_answer,
 )
-from dane_radius.core.first_pass import FirstPass, still_holds
 from dane_radius.core.reasons import ReasonCode, Refused, Verdict
 from dane_radius.core.ruling import Decision, Evidence, Ruling, refuse, session_terms
 from dane_radius.core.tlsa import TlsaRecord
-from policy import DeviceStanding, Grant, Policy, RequestFacts, Standing, parse_policy
+from policy import Grant, Policy, RequestFacts, parse_policy
 from tests.conformance.world import NAME, NOW, anchor, build, ca, leaf
 from tests.harness.pki import Identity
 
@@ -306,6 +305,21 @@ def test_the_cui_is_stable_opaque_and_sent_on_request_only() -> None:
         assert ("Chargeable-User-Identity" in {name for name, _, _ in decision.attributes}) is given_out
 
 
+@pytest.mark.parametrize(
+    ("mode", "wants", "sent"),
+    [("never", True, False), ("when_asked", True, True), ("when_asked", False, False), ("always", False, True)],
+)
+def test_the_modes_of_the_cui(mode: str, wants: bool, sent: bool) -> None:
+    policy = parse_policy(
+        f"version: 2\ncui: {mode}\nzones: {{a: {{}}}}\nrules: [{{name: r, identity: ['{NAME}'], zone: a}}]\n".encode()
+    )
+    for key, expected in ((b"k" * 16, sent), (None, False)):
+        prepared = prepare(LEAF, policy, RequestFacts(wants_cui=wants), now=NOW.timestamp())
+        assert isinstance(prepared, Prepared)
+        decision = conclude(prepared, vouched(), [], NOW, cui_key=key)
+        assert ("Chargeable-User-Identity" in {name for name, _, _ in decision.attributes}) is expected
+
+
 # --- chains, as far as the decision adds to them ---------------------------------------------------------------------
 
 
@@ -382,234 +396,3 @@ def test_large_rrsets_and_certificates_are_not_cached() -> None:
     rulings = [rule_by_answer(ready, vouched()) for _ in range(2)]
     assert rulings[0] == rulings[1]
     assert rulings[0] is not rulings[1]
-
-
-# --- the standing of the device, and times ---------------------------------------------------------------------------
-
-ZONED = parse_policy(
-    b"""
-version: 2
-cui: always
-zones: {home: {vlan: 7}, quarantine: {vlan: 66, session: {timeout: 10m}}, guests: {vlan: 8}}
-networks: {lab: {ssid: [lab]}}
-standing: {quarantined: {zone: quarantine}}
-rules:
-  - {name: healthy, identity: ["*.lock._device.example.net"], standing: [normal], zone: home}
-  - {name: asked, identity: ["*.tv._device.example.net"], approval: required, zone: home}
-  - {name: daily, identity: ["*.lamp._device.example.net"], when: {until: 2030-01-01}, zone: home}
-  - {name: past, identity: ["*.horn._device.example.net"], when: {until: 2020-01-01}, zone: home}
-  - {name: lab, identity: ["*.lab._device.example.net"], networks: [lab], zone: home}
-  - {name: cameras, identity: ["*.camera._device.example.net"], zone: home}
-  - {name: last, default: true, refuse: members only}
-"""
-)
-STRICT = parse_policy(
-    b"version: 2\nmode: monitor\nzones: {home: {vlan: 7}}\n"
-    b"rules: [{name: cameras, identity: ['*.camera._device.example.net'], zone: home},"
-    b" {name: asked, identity: ['*.tv._device.example.net'], approval: required, zone: home}]\n"
-)
-
-
-def first_pass(
-    kind: str, known: DeviceStanding | None, policy: Policy = ZONED, now: datetime = NOW
-) -> Prepared | Ruling:
-    leaf = device(f"a1.{kind}._device.example.net")
-    return prepare(leaf, policy, HERE, lambda name: known, now=now.timestamp())
-
-
-@pytest.mark.parametrize(
-    ("kind", "known", "code"),
-    [
-        ("camera", DeviceStanding(Standing.BLOCKED), ReasonCode.DEVICE_BLOCKED),
-        ("unknown", DeviceStanding(Standing.BLOCKED), ReasonCode.DEVICE_BLOCKED),
-        ("lock", DeviceStanding(Standing.QUARANTINED), ReasonCode.DEVICE_QUARANTINED),
-        ("lock", DeviceStanding(Standing.PENDING), ReasonCode.APPROVAL_PENDING),
-        ("lock", DeviceStanding(Standing.WATCHED), ReasonCode.POLICY_DENIED),
-        ("tv", None, ReasonCode.APPROVAL_PENDING),
-        ("tv", DeviceStanding(), ReasonCode.APPROVAL_PENDING),
-        ("camera", DeviceStanding(Standing.QUARANTINED, zone="gone"), ReasonCode.ZONE_UNKNOWN),
-        ("camera", DeviceStanding(approved=True, zone="gone"), ReasonCode.ZONE_UNKNOWN),
-        ("horn", None, ReasonCode.POLICY_TIME),
-        ("lab", None, ReasonCode.POLICY_NETWORK),
-        ("unknown", None, ReasonCode.POLICY_NO_RULE),
-    ],
-)
-def test_refusals_by_standing_time_and_default(kind: str, known: DeviceStanding | None, code: ReasonCode) -> None:
-    ruling = first_pass(kind, known)
-    assert isinstance(ruling, Ruling)
-    assert (ruling.verdict, ruling.reason, ruling.attributes) == (Verdict.REJECT, code, ())
-    assert ruling.detail
-    assert ruling.device == known
-    assert ruling.evidence.zone is None
-    assert ruling.evidence.approved is (known and known.approved)
-
-
-@pytest.mark.parametrize(
-    ("known", "code", "verdict"),
-    [
-        (DeviceStanding(Standing.BLOCKED), ReasonCode.DEVICE_BLOCKED, Verdict.REJECT),
-        (DeviceStanding(Standing.QUARANTINED), ReasonCode.DEVICE_QUARANTINED, Verdict.REJECT),
-        (DeviceStanding(approved=True, zone="gone"), ReasonCode.ZONE_UNKNOWN, Verdict.REJECT),
-        (DeviceStanding(Standing.PENDING), ReasonCode.APPROVAL_PENDING, Verdict.ACCEPT),
-    ],
-)
-def test_monitor_mode_admits_no_device_that_somebody_has_isolated(
-    known: DeviceStanding, code: ReasonCode, verdict: Verdict
-) -> None:
-    ruling = first_pass("camera", known, STRICT)
-    assert isinstance(ruling, Ruling)
-    assert (ruling.reason, ruling.verdict, ruling.monitored) == (code, verdict, verdict is Verdict.ACCEPT)
-
-
-@pytest.mark.parametrize(
-    ("kind", "known", "zone", "standing", "vlan"),
-    [
-        ("camera", None, "home", "normal", "7"),
-        ("camera", DeviceStanding(Standing.WATCHED), "home", "watched", "7"),
-        ("camera", DeviceStanding(Standing.QUARANTINED), "quarantine", "quarantined", "66"),
-        ("camera", DeviceStanding(approved=True, zone="guests"), "guests", "normal", "8"),
-        ("tv", DeviceStanding(approved=True), "home", "normal", "7"),
-    ],
-)
-def test_the_access_of_a_standing(kind: str, known: DeviceStanding | None, zone: str, standing: str, vlan: str) -> None:
-    prepared = first_pass(kind, known)
-    assert isinstance(prepared, Prepared)
-    decision = conclude(prepared, Secure((DEVICE.tlsa(3, 1, 1),), 3600), [], NOW)
-    # The certificates have one key, so that one record vouches for all of them.
-    assert decision.ruling.evidence.zone == zone
-    assert decision.ruling.evidence.standing == standing
-    assert decision.ruling.device == known
-    assert prepared.grant.vlan == int(vlan)
-    assert decision.to_json()["evidence"]["zone"] == zone
-    assert decision.to_json()["evidence"].get("approved") is (known and known.approved)
-
-
-def test_what_cannot_be_said_about_a_standing_is_a_reject() -> None:
-    def unavailable(name: str) -> DeviceStanding | None:
-        raise Refused(ReasonCode.STANDING_UNAVAILABLE, f"nothing is known of {name}")
-
-    ruling = prepare(LEAF, ZONED, HERE, unavailable, now=NOW.timestamp())
-    assert isinstance(ruling, Ruling)
-    assert (ruling.verdict, ruling.reason, ruling.name) == (Verdict.REJECT, ReasonCode.STANDING_UNAVAILABLE, NAME)
-    assert ruling.evidence.domain == "_device.example.net"
-    remembered = FirstPass()
-    remembered.prepare(LEAF, ZONED, HERE, unavailable, now=NOW.timestamp())
-    assert len(remembered) == 0
-    assert isinstance(remembered.prepare(LEAF, ZONED, HERE, now=NOW.timestamp()), Prepared)
-
-
-@pytest.mark.parametrize(
-    ("left", "expected"), [(1e9, 28800), (28800, 28800), (28799.9, 28799), (100, 100), (1.9, 1), (0.2, 1), (-5, 1)]
-)
-def test_a_session_ends_where_policy_ends(left: float, expected: int) -> None:
-    now = LEAF.not_after.timestamp() - 1e6
-    terms = session_terms(Grant(session_timeout=28800), Policy((), ttl_factor=12), LEAF, now + left)
-    assert terms.seconds(3600, now) == expected
-    # The policy's minimum does not go beyond that either.
-    assert terms.seconds(0, now) == min(expected, 60)
-
-
-def test_the_session_of_a_quarantined_device_ends_with_the_quarantine() -> None:
-    known = DeviceStanding(Standing.QUARANTINED, until=NOW.timestamp() + 90)
-    prepared = prepare(LEAF, ZONED, HERE, lambda name: known, now=NOW.timestamp())
-    assert isinstance(prepared, Prepared)
-    assert prepared.expires == NOW.timestamp() + 90
-    decision = conclude(prepared, vouched(), [], NOW + timedelta(seconds=30))
-    assert decision.accepted
-    assert decision.session_timeout == 60
-    assert decision.ruling.expires == NOW.timestamp() + 90
-
-
-@pytest.mark.parametrize(
-    ("mode", "wants", "sent"),
-    [("never", True, False), ("when_asked", True, True), ("when_asked", False, False), ("always", False, True)],
-)
-def test_the_modes_of_the_cui(mode: str, wants: bool, sent: bool) -> None:
-    policy = parse_policy(
-        f"version: 2\ncui: {mode}\nzones: {{a: {{}}}}\nrules: [{{name: r, identity: ['{NAME}'], zone: a}}]\n".encode()
-    )
-    for key, expected in ((b"k" * 16, sent), (None, False)):
-        prepared = prepare(LEAF, policy, RequestFacts(wants_cui=wants), now=NOW.timestamp())
-        assert isinstance(prepared, Prepared)
-        decision = conclude(prepared, vouched(), [], NOW, cui_key=key)
-        assert ("Chargeable-User-Identity" in {name for name, _, _ in decision.attributes}) is expected
-
-
-# --- the memory of the first pass ------------------------------------------------------------------------------------
-
-
-def test_the_first_pass_is_remembered_while_nothing_changes() -> None:
-    remembered, now = FirstPass(), NOW.timestamp()
-    lamp = device("a1.lamp._device.example.net")
-    standings: dict[str, DeviceStanding] = {}
-    asked: list[str] = []
-
-    def standing_of(name: str) -> DeviceStanding | None:
-        asked.append(name)
-        return standings.get(name)
-
-    def again(policy: Policy = ZONED, request: RequestFacts = HERE, at: float = now) -> Prepared | Ruling:
-        return remembered.prepare(lamp, policy, request, standing_of, now=at)
-
-    first = again()
-    assert isinstance(first, Prepared)
-    assert again() is first
-    assert again(at=now + 3600) is first
-    assert asked[-1] == "a1.lamp._device.example.net"
-    # Another place, another policy, and another standing each change it, and back again.
-    assert again(request=RequestFacts(ssid="x")) is not first
-    other = parse_policy(b"version: 2\nzones: {a: {}}\nrules: [{name: r, default: true, zone: a}]")
-    changed = again(policy=other)
-    assert changed is not first
-    assert isinstance(changed, Prepared)
-    assert changed.rule.name == "r"
-    standings["a1.lamp._device.example.net"] = DeviceStanding(Standing.QUARANTINED)
-    isolated = again()
-    assert isinstance(isolated, Prepared)
-    assert isolated.evidence.zone == "quarantine"
-    standings["a1.lamp._device.example.net"] = DeviceStanding(Standing.BLOCKED)
-    assert isinstance(again(), Ruling)
-    assert again() is again()
-    standings.clear()
-    released = again()
-    assert isinstance(released, Prepared)
-    assert released.evidence.zone == "home"
-    # The rule ends in 2030. What was remembered before does not survive that.
-    assert released.expires == datetime(2030, 1, 1, tzinfo=NOW.tzinfo).timestamp()
-    assert again(at=released.expires - 1) is released
-    ended = again(at=released.expires)
-    assert isinstance(ended, Ruling)
-    assert ended.reason is ReasonCode.POLICY_TIME
-    # Nor does it hold before the time at which it was found, if the clock is set back.
-    assert isinstance(again(), Prepared)
-
-
-def test_what_waited_is_checked_before_it_is_used() -> None:
-    now = NOW.timestamp()
-    known = DeviceStanding(Standing.WATCHED, until=now + 10)
-    prepared = prepare(LEAF, ZONED, HERE, lambda name: known, now=now)
-    assert isinstance(prepared, Prepared)
-    assert still_holds(prepared, ZONED, lambda name: known, now + 9)
-    assert not still_holds(prepared, ZONED, lambda name: known, now + 10)
-    assert not still_holds(prepared, ZONED, lambda name: None, now)
-    assert not still_holds(prepared, STRICT, lambda name: known, now)
-
-    def unavailable(name: str) -> DeviceStanding | None:
-        raise Refused(ReasonCode.STANDING_UNAVAILABLE, name)
-
-    with pytest.raises(Refused):
-        still_holds(prepared, ZONED, unavailable, now)
-    # In the memory of the first pass, it leads to the reject.
-    remembered = FirstPass()
-    assert isinstance(remembered.prepare(LEAF, ZONED, HERE, now=now), Prepared)
-    assert isinstance(remembered.prepare(LEAF, ZONED, HERE, unavailable, now=now), Ruling)
-
-
-def test_the_memory_of_the_first_pass_is_bounded() -> None:
-    remembered = FirstPass(max_entries=4)
-    for number in range(9):
-        remembered.prepare(LEAF, ZONED, RequestFacts(ssid=f"s{number}"), now=NOW.timestamp())
-    assert len(remembered) == 4
-    large = device(*(f"a{number}.{'x' * 60}.example.net" for number in range(100)), NAME)
-    assert isinstance(remembered.prepare(large, POLICY, HERE, now=NOW.timestamp()), Prepared)
-    assert len(remembered) == 4

@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dane_radius.doctor.checks import all_findings
-from dane_radius.doctor.facts import (
-    Account,
-    Node,
-)
 from dane_radius.doctor.findings import GUIDE, Check, Severity
+from health_report import Account, Node
 from tests.unit.dane_radius.doctor_facts import (
     GOOD,
     SERVER,
@@ -24,6 +21,7 @@ from tests.unit.dane_radius.doctor_facts import (
 )
 from tests.unit.dane_radius.test_doctor_installation import CASES as INSTALLATION
 from tests.unit.dane_radius.test_doctor_services import CASES as SERVICES
+from tests.unit.dane_radius.test_doctor_standing import CASES as STANDING
 
 
 def test_good_facts_are_no_problem() -> None:
@@ -34,6 +32,7 @@ def test_good_facts_are_no_problem() -> None:
 
 KEYS = [
     *("policy", "problems", "digest", "anchors", "error", "lookups", "slow_domains", "waiting", "may_wait", "version"),
+    *("standing", "available", "operations", "kept", "reports", "devices", "decisions_lost", "sequence"),
     *("registries", "home", "last_success_seconds", "sessions", "pending_count", "state_error"),
 ]
 JSON = st.recursive(
@@ -51,7 +50,7 @@ def test_a_reply_of_any_shape_is_judged(reply: dict[str, Any]) -> None:
 
 def test_each_check_was_seen_to_fail() -> None:
     """A check that no deviation reaches is not tested."""
-    reached = {id_ for _, _, expected in (*INSTALLATION, *SERVICES) for id_, _ in expected}
+    reached = {id_ for _, _, expected in (*INSTALLATION, *SERVICES, *STANDING) for id_, _ in expected}
     assert {check.value for check in Check} - reached == set()
 
 

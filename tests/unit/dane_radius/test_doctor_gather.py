@@ -20,11 +20,12 @@ import pytest
 
 from dane_radius.core.answers import Absence, Answer, SecureAbsent
 from dane_radius.dns.resolver import Client
-from dane_radius.doctor.facts import FileState, NotTried
+from dane_radius.doctor.facts import FileState
 from dane_radius.doctor.gather import files, resolver, server, services, trust
-from dane_radius.doctor.gather.deadline import CannotTry, Pending, value
+from dane_radius.doctor.gather.deadline import Pending
 from dane_radius.doctor.gather.manifest import read_installation
 from dane_radius.local import ConfigError, ResolverConfig
+from health_report import CannotTry, NotTried, ask_once, read_account, read_paths, value
 from tests.harness.pki import Identity, authority, self_signed
 
 
@@ -88,7 +89,7 @@ def test_a_question_is_repeated_and_its_whole_time_counts() -> None:
             raise dns.exception.Timeout
         return answer_of(query, 0, authentic=True)
 
-    reply = resolver.ask_once(ask, "x.example", "TLSA")
+    reply = ask_once(ask, "x.example", "TLSA")
     assert len(asked) == 3
     assert (reply.failure, reply.rcode, reply.authentic) == (None, "NOERROR", True)
     assert asked[0].ednsflags & dns.flags.DO
@@ -103,7 +104,7 @@ def test_a_question_without_an_answer(error: Exception) -> None:
     def ask(query: dns.message.Message) -> dns.message.Message:
         raise error
 
-    assert resolver.ask_once(ask, "x.example", "TLSA").failure
+    assert ask_once(ask, "x.example", "TLSA").failure
 
 
 def test_extended_errors_are_printable() -> None:
@@ -113,7 +114,7 @@ def test_extended_errors_are_printable() -> None:
         answer.use_edns(0, options=[dns.edns.EDEOption(7, "over\x1b[31m" + "x" * 500)])
         return answer
 
-    reply = resolver.ask_once(ask, "x.example", "TLSA", checking=False)
+    reply = ask_once(ask, "x.example", "TLSA", checking=False)
     ((code, text),) = reply.extended_errors
     assert code == 7
     assert text.isprintable()
@@ -243,7 +244,7 @@ def test_clients_and_limits(tmp_path: Path) -> None:
 def test_paths_with_links_and_without_an_end(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o750)
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    paths = files.read_paths({"a": str(tmp_path / "link"), "b": str(tmp_path / "x/y"), "c": None})
+    paths = read_paths({"a": str(tmp_path / "link"), "b": str(tmp_path / "x/y"), "c": None})
     assert set(paths) == {"a", "b"}
     node = paths["a"].node
     assert node is not None
@@ -355,6 +356,6 @@ def test_trust_sync_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_servers_user() -> None:
-    assert server.read_account("root").uid == 0
+    assert read_account("root").uid == 0
     with pytest.raises(CannotTry, match="nobody-of-this-name"):
-        server.read_account("nobody-of-this-name")
+        read_account("nobody-of-this-name")

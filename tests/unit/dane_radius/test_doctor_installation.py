@@ -7,13 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from dane_radius.doctor.facts import (
-    Facts,
-    FileState,
-    Link,
-    NotTried,
-    ProcessFacts,
-)
+from dane_radius.doctor.facts import Facts, FileState, Link, ProcessFacts
+from health_report import NotTried
 from tests.unit.dane_radius.doctor_facts import (
     CLIENT,
     ESSENTIALS,

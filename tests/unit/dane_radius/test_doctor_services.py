@@ -10,13 +10,9 @@ import pytest
 
 from dane_radius.core.answers import Absence, Bogus, Insecure, Secure, SecureAbsent, Unavailable
 from dane_radius.core.tlsa import TlsaRecord
-from dane_radius.doctor.facts import (
-    ColdName,
-    Facts,
-    NotTried,
-    ProcessFacts,
-)
+from dane_radius.doctor.facts import ColdName, Facts, ProcessFacts
 from dane_radius.server.config import check_config
+from health_report import NotTried
 from tests.unit.dane_radius.doctor_facts import (
     BAD,
     CHAIN,
@@ -145,7 +141,11 @@ CASES: list[Case] = [
     ("insecure record", on("certificate", record=Insecure("no AD")), set()),
     ("bogus record", on("certificate", record=Bogus(6, "")), {("certificate.record", "error")}),
     ("unavailable record", on("certificate", record=Unavailable("silent")), set()),
-    ("no hints", whole(config=check_config({"cache": {"max_waiting": 896}}, "x")), set()),
+    (
+        "no hints",
+        whole(config=check_config({"cache": {"max_waiting": 896}, "standing": "/var/lib/standing"}, "x")),
+        set(),
+    ),
     ("no hint socket", at("hint_socket", absent("/run/ts.sock")), {("sync.hint_socket", "error")}),
     ("hint socket of root", at("hint_socket", path("/run/ts.sock", 0, 0, SOCKET | 0o660)), {
         ("sync.hint_socket", "error"),
@@ -155,7 +155,7 @@ CASES: list[Case] = [
     ("hint socket without a server", whole(hint_accepts=NotTried("Connection refused")), {
         ("sync.hint_socket", "error"),
     }),
-    ("no trust-sync", whole(sync=None, accounting=None, sql_modules=()), set()),
+    ("no trust-sync", whole(sync=None, accounting=None, sql_modules=()), {("standing.feed", "warning")}),
     ("broken trust-sync.toml", whole(sync=GONE), {("sync.configuration", "error")}),
     ("stopped trust-sync", on("sync", status=GONE), {("sync.worker", "error")}),
     ("state not saved", sync_status(state_error="disk full"), {("sync.state", "error")}),

@@ -88,6 +88,21 @@ def test_the_reverse_of_a_plan_and_the_removal_lead_back(accounting: str, keep_d
     assert carried_out(removal.steps, after) == before
 
 
+def test_the_folder_of_the_standing_is_made_where_it_is_wanted_and_goes_with_the_rest() -> None:
+    folder, before = Path("/var/standing"), {**stock(), Path("/var"): Folder(0o755, 0, 0)}
+    layout = replace(LAYOUT, standing=folder)
+    after = carried_out(plan_installation(wanted(layout), Scene(RADDB, before, None)).steps, before)
+    # trust-sync writes it, and the server's group reads it.
+    assert after[folder] == Folder(0o755, 0, 8)
+    assert layout.values()["standing"] == 'standing = "/var/standing"'
+    again = plan_installation(wanted(layout), Scene(RADDB, after, installed(after)))
+    assert again.steps == []
+    removed = carried_out(plan_removal(Scene(RADDB, after, installed(after))).steps, after)
+    assert folder not in removed
+    assert folder not in carried_out(plan_installation(wanted(), Scene(RADDB, before, None)).steps, before)
+    assert LAYOUT.values()["standing"].startswith("# ")
+
+
 def test_one_of_the_two_sites_is_enabled_in_every_state() -> None:
     nodes = stock()
     for step in plan_installation(wanted(), Scene(RADDB, nodes, None)).steps:

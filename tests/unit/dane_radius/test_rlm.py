@@ -340,6 +340,28 @@ def test_failure_messages_are_short_and_printable(detail: str, reason: ReasonCod
     assert all(" " <= character <= "~" for character in text)
 
 
+@pytest.mark.parametrize(
+    ("identity", "realm"),
+    [
+        ("anonymous@Home.Example", "home.example"),
+        ("@home.example.", "home.example"),
+        ("a@b@home.example", "home.example"),
+        ("home.example", None),
+        ("anonymous@", None),
+        ("anonymous@home example", None),
+        ("anonymous@h\0me", None),
+        ("anonymous@" + "x" * 254, None),
+        ("anonymous@hömé.example", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_realm_is_that_of_the_outer_identity_if_it_can_be_one(identity: str | None, realm: str | None) -> None:
+    assert rlm.realm_of(identity) == realm
+    pairs = {} if identity is None else {"User-Name": identity}
+    assert rlm.request_facts(pairs).realm == realm
+
+
 def test_request_facts_come_from_radius_attributes() -> None:
     assert rlm.request_facts({}) == RequestFacts()
     assert rlm.request_facts(

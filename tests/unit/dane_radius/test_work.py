@@ -33,7 +33,7 @@ _serials = itertools.count(1000)
 
 
 def decide(device: Identity, records: Sequence[TlsaRecord], out_of_time: Callable[[], bool] | None = None) -> Decision:
-    prepared = prepare(parse_leaf(device.der), POLICY, RequestFacts())
+    prepared = prepare(parse_leaf(device.der), POLICY, RequestFacts(), now=NOW.timestamp())
     assert isinstance(prepared, Prepared)
     return conclude(prepared, Secure(tuple(records), 60), (), NOW, out_of_time=out_of_time)
 

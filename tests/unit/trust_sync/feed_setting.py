@@ -12,7 +12,8 @@ from dane_radius.local import LogConfig, Logger, open_log
 from tests.harness.pki import Authority, authority
 from tests.harness.trust_sync import WebServer, anchor_json
 from trust_sync.anchors import AnchorStore
-from trust_sync.registries import FeedPosition, MemoryBudget, RegistryFeed
+from trust_sync.feeds import FeedPosition, MemoryBudget
+from trust_sync.registries import RegistryFeed
 from trust_sync.shared import Notice, RegistryConfig, Reporting, Trigger
 from trust_sync.worker.metrics import Metrics
 

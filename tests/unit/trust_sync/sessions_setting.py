@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 from dane_radius.core import Absence, Answer, SecureAbsent, TlsaRecord
 from dane_radius.local import LogConfig, open_log
-from policy import parse_policy
+from policy import DeviceStanding, parse_policy
 from tests.unit.trust_sync.nas import Nas
 from trust_sync.sessions import SessionContext, SessionService, open_accounting
 from trust_sync.shared import DnsClient, Notice, Reporting, Trigger, check_config
@@ -66,6 +67,7 @@ class Setting:
         coa: bool = False,
         secret: dict[str, str] | None = None,
         state: WorkerState | None = None,
+        standing_of: Callable[[str], DeviceStanding | None] = lambda name: None,
     ) -> None:
         self.database, self.now, self.answers = folder / "radacct.db", 1_700_000_000.0, Answers(*answers)
         self.state = state or WorkerState()
@@ -85,7 +87,7 @@ class Setting:
             self.sql(SCHEMA.read_text())
         reporting = Reporting(self.metrics.sessions, log)
         self.service = SessionService(
-            SessionContext(config, lambda: self.policy, reporting, lambda: self.now),
+            SessionContext(config, lambda: self.policy, reporting, lambda: self.now, standing_of),
             open_accounting(config.sessions.database or ""),
             cast(DnsClient, self.answers),
             self.state.sessions,
@@ -96,12 +98,14 @@ class Setting:
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             connection.executescript(script)
 
-    def session(self, number: int = 1, name: str = NAME) -> None:
-        row = (f"S{number}", f"u{number}", name, "127.0.0.1", f"02-0{number}", "00-00-00-00-00-01:iot")
-        columns = "acctsessionid, acctuniqueid, username, nasipaddress, callingstationid, calledstationid"
+    def session(self, number: int = 1, name: str = NAME, started: float | None = None) -> None:
+        row = (f"S{number}", f"u{number}", name, "127.0.0.1", f"02-0{number}", "00-00-00-00-00-01:iot", started)
+        columns = (
+            "acctsessionid, acctuniqueid, username, nasipaddress, callingstationid, calledstationid, acctstarttime"
+        )
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             # The columns are fixed. Values are passed as parameters.
-            connection.execute(f"INSERT INTO radacct ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+            connection.execute(f"INSERT INTO radacct ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
 
     async def revoked(self) -> None:
         """Report the revocation of the device."""

@@ -11,7 +11,7 @@ import pytest
 
 from dane_radius.local import ConfigError
 from tests.harness.deploy import REPOSITORY
-from trust_sync.shared import check_config, read_secret
+from trust_sync.shared import check_config, load_config, read_secret
 
 MISTAKES = {
     "discovery.rate: 0 found": {"discovery": {"rate": 0}},
@@ -28,6 +28,11 @@ MISTAKES = {
         "registry": [{"name": "r", "url": "http://r.example", "api_key_file": "k", "domains": ["example.net"]}]
     },
     "registry.0.domains: nothing found": {"registry": [{"name": "r", "url": "https://r", "api_key_file": "k"}]},
+    "registry 'operations': another name is expected": {
+        "registry": [{"name": "operations", "url": "https://r", "api_key_file": "k", "domains": ["example.net"]}]
+    },
+    "operations.node: nothing found": {"operations": {"url": "https://o.example", "api_key_file": "k"}},
+    "operations.url: an https:// URL": {"operations": {"url": "http://o.example", "api_key_file": "k", "node": "one"}},
     "overlaps with example.net of 'r'": {
         "registry": [
             {"name": n, "url": "https://r.example", "api_key_file": "k", "domains": [d]}
@@ -59,6 +64,18 @@ def test_a_secret_file_that_everybody_may_read_is_refused(tmp_path: Path) -> Non
         read_secret(str(path), "nas.secret_file")
     path.chmod(0o640)
     assert read_secret(str(path), "nas.secret_file") == "s3cret"
+
+
+def test_a_service_without_a_place_for_what_it_says_is_a_mistake(tmp_path: Path) -> None:
+    module, worker = tmp_path / "dane-radius.toml", tmp_path / "trust-sync.toml"
+    module.write_text("")
+    worker.write_text(
+        f'dane_radius = "{module}"\n[operations]\nurl = "https://o.example"\napi_key_file = "k"\nnode = "one"\n'
+    )
+    with pytest.raises(ConfigError, match=r"dane-radius.toml: standing: nothing found"):
+        load_config(worker)
+    module.write_text(f'standing = "{tmp_path}/standing"\n')
+    assert load_config(worker)[0].operations is not None
 
 
 def test_the_documented_configuration_is_a_good_one() -> None:

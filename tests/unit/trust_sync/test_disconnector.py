@@ -22,7 +22,7 @@ from tests.unit.trust_sync.radius_packets import (
     cause,
     reply,
 )
-from trust_sync.sessions import Session
+from trust_sync.sessions import Access, Session
 from trust_sync.sessions.disconnector import Disconnector
 from trust_sync.sessions.nas_directory import NasDirectory
 from trust_sync.sessions.radius import Reply, Request, Result
@@ -158,7 +158,7 @@ async def test_a_genuine_coa_ack_does_not_end_a_session(
     async with asyncio.timeout(20):
         assert (await disconnector(own).end(SESSION)).result is Result.SILENT
         answers[0] = lambda request: [reply(request, DISCONNECT_ACK)]
-        assert (await disconnector(own).move(SESSION, "42")).result is Result.SILENT
+        assert (await disconnector(own).move(SESSION, Access("42"))).result is Result.SILENT
         assert (await disconnector(own).end(SESSION)).result is Result.ACK
 
 

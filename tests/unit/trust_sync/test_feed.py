@@ -14,10 +14,10 @@ from tests.harness.pki import authority
 from tests.harness.trust_sync import anchor_json
 from tests.unit.trust_sync.feed_setting import DOMAIN, NAME, ONE, TWO, Setting, change, listed
 from trust_sync.anchors import StoreError, parse_certificate
-from trust_sync.registries import FeedError, change_processor
-from trust_sync.registries import feed as feed_module
+from trust_sync.feeds import FeedError, followed_feed
+from trust_sync.feeds.schedule import comparison_delay, failure_delay, poll_interval
+from trust_sync.registries import change_processor
 from trust_sync.registries.messages import Change
-from trust_sync.registries.schedule import comparison_delay, failure_delay, poll_interval
 from trust_sync.shared import RegistryConfig, Trigger
 
 
@@ -212,8 +212,8 @@ async def test_a_registry_that_never_waits_is_not_asked_all_the_time(
 ) -> None:
     """Between two requests, the feed waits: for a second, or until another comparison is allowed."""
     await setting.begin(listed(ONE))
-    monkeypatch.setattr(feed_module.random, "uniform", lambda low, high: low)
-    monkeypatch.setattr(feed_module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(followed_feed.random, "uniform", lambda low, high: low)
+    monkeypatch.setattr(followed_feed.time, "monotonic", lambda: 0.0)
     for body, waits in (
         ({"changes": [], "next": 10}, [1.0, 1.0, 1.0]),
         ({"changes": [change(9)], "next": 10}, [1.0, 1.0, 1.0]),
@@ -229,7 +229,7 @@ async def test_a_registry_that_never_waits_is_not_asked_all_the_time(
 
         setting.answer("/changes", body)
         setting.position.seq, setting.position.last_snapshot = 10, setting.now
-        monkeypatch.setattr(feed_module, "asyncio", SimpleNamespace(sleep=sleep))
+        monkeypatch.setattr(followed_feed, "asyncio", SimpleNamespace(sleep=sleep))
         with pytest.raises(asyncio.CancelledError):
             await setting.feed.run()
         assert [round(seconds, 3) for seconds in waited] == waits

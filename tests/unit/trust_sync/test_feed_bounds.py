@@ -16,7 +16,7 @@ from dane_radius.local import LogConfig, open_log
 from tests.harness.pki import authority
 from tests.harness.trust_sync import anchor_json
 from tests.unit.trust_sync.feed_setting import DOMAIN, ONE, Setting, change, listed
-from trust_sync.registries import FeedError, MemoryBudget
+from trust_sync.feeds import FeedError, MemoryBudget
 from trust_sync.shared import Trigger
 
 

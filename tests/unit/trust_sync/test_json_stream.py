@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trust_sync.registries.json_stream import Bounds, ObjectReader, StreamError, TooLarge, Unusable
+from trust_sync.feeds.json_stream import Bounds, ObjectReader, StreamError, TooLarge, Unusable
 
 BOUNDS = Bounds(1_000_000, 1000, {"changes": 100, "names": 5})
 TEXT = b'{"next": 7, "changes": [{"seq": 1}, 2, "three", [4], null] , "names":[], "more": {"a": [{"b": "\xc3\xbc"}]}}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trust_sync.registries import MemoryBudget
+from trust_sync.feeds import MemoryBudget
 
 
 def test_one_within_its_share_is_never_refused() -> None:

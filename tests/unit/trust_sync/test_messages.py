@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trust_sync.feed_setting import change
-from trust_sync.registries import FeedError
-from trust_sync.registries.messages import ChangesReader
+from trust_sync.feeds import ChangesReader, FeedError
+from trust_sync.registries.messages import Change
 
 
-def read_changes(items: list[Any], following: int) -> ChangesReader:
+def read_changes(items: list[Any], following: int) -> ChangesReader[Change]:
     """The response to a poll for the changes after 10."""
-    answer = ChangesReader(10)
+    answer = ChangesReader(Change, 10)
     for item in items:
-        answer.take("changes", item)
+        answer.take("changes", item, {})
     answer.finish({"next": following}, {"changes": len(items)})
     return answer
 

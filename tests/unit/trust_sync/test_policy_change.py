@@ -10,6 +10,7 @@ from dane_radius.core import Secure
 from policy import parse_policy
 from tests.unit.trust_sync.nas import Nas
 from tests.unit.trust_sync.sessions_setting import GONE, ONE, Setting, policy
+from trust_sync.sessions import Access
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,10 @@ from tests.unit.trust_sync.sessions_setting import GONE, ONE, Setting, policy
         ("grant: {vlan: 2}", False, [None], [40]),
         ("deny: true", True, [None], [40]),
         ("grant: {vlan: 2}", True, [None], [43]),
-        ("grant: {vlan: 2, filter_id: x}", True, [None], [40]),
+        ("grant: {vlan: 2, filter_id: x, session_timeout: 1h}", True, [None], [43]),
+        # A CoA-Request cannot take back a VLAN, nor change what it does not carry.
+        ("grant: {filter_id: x}", True, [None], [40]),
+        ("grant: {vlan: 2, idle_timeout: 1h}", True, [None], [40]),
         # A NAS that is configured for CoA, but refuses it (hostapd: 402 or 405).
         ("grant: {vlan: 2}", True, [405, None], [43, 40]),
     ],
@@ -61,7 +65,7 @@ async def test_what_changes_while_a_move_is_not_answered_is_what_counts(tmp_path
         await setting.service.policy_changed(one, two)
         await setting.service.settle()
         (pending,) = setting.state.sessions.pending.values()
-        assert pending.vlan == "2"
+        assert pending.access == Access("2")
         if revoked:
             await setting.revoked()
         else:

@@ -20,7 +20,7 @@ from tests.unit.trust_sync.radius_packets import (
     reply,
     signed,
 )
-from trust_sync.sessions import Session
+from trust_sync.sessions import Access, Session
 from trust_sync.sessions.radius import Reply, Request, Result, build_request, identifications, read_reply, verified
 
 SESSION = Session("u1", "0123456789ABCDEF", "a1._device.example.net", "127.0.0.1", "02-00-00-00-00-01")
@@ -29,7 +29,7 @@ SESSION = Session("u1", "0123456789ABCDEF", "a1._device.example.net", "127.0.0.1
 REQUEST = build_request(DISCONNECT, {"Acct-Session-Id": "S1"}, SECRET, 1_700_000_000, identifier=7)
 
 
-COA_REQUEST = build_request(COA, {"Acct-Session-Id": "S1"}, SECRET, 1_700_000_000, "42", identifier=7)
+COA_REQUEST = build_request(COA, {"Acct-Session-Id": "S1"}, SECRET, 1_700_000_000, Access("42"), identifier=7)
 
 
 def understood(request: Request, octets: bytes) -> Reply | None:

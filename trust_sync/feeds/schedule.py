@@ -1,16 +1,15 @@
-"""When a registry is asked again. Pure: decisions over its position and a clock. Times are in seconds."""
+"""When the publisher of a feed is asked again. Pure: decisions over a position and a clock. Times are in seconds."""
 
 from __future__ import annotations
 
-from trust_sync.anchors import StoreError
-from trust_sync.registries.messages import FeedError
-from trust_sync.registries.state import FeedPosition
+from trust_sync.feeds.messages import FeedError
+from trust_sync.feeds.state import FeedPosition
 from trust_sync.shared import retry_delay
 
 _BACKOFF_SECONDS = (1.0, 300.0)
 # Shorter, because a full disk must not delay revocations for long.
 _STORE_BACKOFF_SECONDS = (1.0, 10.0)
-# The least time between polls that bring nothing new. A well-behaved registry delays its response instead.
+# The least time between polls that bring nothing new. A well-behaved publisher delays its response instead.
 _QUIET_INTERVAL_SECONDS = 1.0
 # The least time between polls that bring something new. It grows with the number of changes.
 _NEWS_INTERVAL_SECONDS, _NEWS_INTERVAL_MAX_SECONDS, _SECONDS_PER_CHANGE = 0.02, 0.1, 0.001
@@ -33,8 +32,8 @@ def poll_interval(position: FeedPosition, changes: int, now: float) -> float:
     return min(_NEWS_INTERVAL_MAX_SECONDS, _NEWS_INTERVAL_SECONDS + changes * _SECONDS_PER_CHANGE)
 
 
-def failure_delay(position: FeedPosition, error: FeedError | StoreError, jitter: float, now: float) -> float:
-    """The time until the next attempt after a failure. jitter: a factor up to 1."""
+def failure_delay(position: FeedPosition, error: Exception, jitter: float, now: float) -> float:
+    """The time until the next attempt after a failure: a FeedError, or of local storage. jitter: a factor up to 1."""
     limits = _BACKOFF_SECONDS if isinstance(error, FeedError) else _STORE_BACKOFF_SECONDS
     delay = retry_delay(position.failures, *limits) * jitter
     return delay if position.seq is not None else max(delay, comparison_delay(position, now))

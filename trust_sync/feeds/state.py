@@ -1,4 +1,4 @@
-"""What is remembered of a registry over a restart. Pure."""
+"""What is remembered of a feed over a restart. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class FeedPosition:
-    """The position in a registry's feed. Times are seconds since 1970; 0: never.
+    """The position in a feed. Times are seconds since 1970; 0: never.
 
     seq: the last change that was processed, None if a snapshot is due. failures: consecutive failures.
     """

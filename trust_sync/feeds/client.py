@@ -1,6 +1,6 @@
-"""The HTTPS client of a registry. Responses are bounded, and read element by element.
+"""The HTTPS client of a feed. Responses are bounded, and read element by element.
 
-A registry is authenticated, but it may be faulty or compromised. Octets, elements and the octets of an element are
+The publisher is authenticated, but it may be faulty or compromised. Octets, elements and the octets of an element are
 therefore limited before anything is parsed. Parsing yields to other tasks of the event loop.
 """
 
@@ -13,16 +13,10 @@ from typing import Any, Protocol, TypeVar
 import aiohttp
 
 from dane_radius.dns import tls_context
-from trust_sync.registries.json_stream import Bounds, ObjectReader, StreamError, TooLarge
-from trust_sync.registries.memory_budget import MemoryBudget
-from trust_sync.registries.messages import (
-    ChangesReader,
-    FeedError,
-    SnapshotReader,
-    bounds_of_changes,
-    bounds_of_snapshot,
-)
-from trust_sync.shared import RegistryConfig, TimeSlice, new_session, read_secret
+from trust_sync.feeds.json_stream import Bounds, ObjectReader, StreamError, TooLarge
+from trust_sync.feeds.memory_budget import MemoryBudget
+from trust_sync.feeds.messages import FeedError
+from trust_sync.shared import FeedConfig, TimeSlice, new_session, read_secret
 
 _CONNECT_SECONDS = 10.0
 # A snapshot may be megabytes over a slow line.
@@ -31,27 +25,32 @@ _PIECE_OCTETS = 16 * 1024
 
 
 class HistoryGone(Exception):
-    """The registry no longer has the requested changes (status 410). Only a snapshot helps."""
+    """The publisher no longer has the requested changes (status 410). Only a snapshot helps."""
 
 
-class _Reader(Protocol):
+class Reader(Protocol):
     """Reads one kind of response."""
 
-    def take(self, array: str, item: Any, /) -> None: ...
+    def take(self, array: str, item: Any, members: dict[str, Any], /) -> None:
+        """Read an element of an array. members: those of the response that preceded it."""
 
-    def finish(self, members: dict[str, Any], counts: dict[str, int]) -> None: ...
+    def finish(self, members: dict[str, Any], counts: dict[str, int]) -> None:
+        """Check the complete response. Raises FeedError."""
 
 
-_ReaderT = TypeVar("_ReaderT", bound=_Reader)
+_ReaderT = TypeVar("_ReaderT", bound=Reader)
 
 
-class RegistryClient:
-    """Sends requests to one registry. budget: the memory that the responses of all registries may occupy."""
+class FeedClient:
+    """Sends requests to the publisher of one feed. budget: the memory that all responses may occupy together."""
 
-    def __init__(self, config: RegistryConfig, budget: MemoryBudget) -> None:
-        """Raises ConfigError if the API key cannot be read, OSError if the CA file cannot."""
-        self._config, self._budget = config, budget
-        self._key = read_secret(config.api_key_file, f"registry {config.name}: api_key_file")
+    def __init__(self, name: str, what: str, config: FeedConfig, budget: MemoryBudget) -> None:
+        """Raises ConfigError if the API key cannot be read, OSError if the CA file cannot.
+
+        name: of the feed. what: the section of the configuration, for errors.
+        """
+        self._name, self._config, self._budget = name, config, budget
+        self._key = read_secret(config.api_key_file, f"{what}: api_key_file")
         self._context = tls_context(config.ca_file)
         self._session: aiohttp.ClientSession | None = None
 
@@ -61,18 +60,17 @@ class RegistryClient:
             await self._session.close()
             self._session = None
 
-    async def changes(self, since: int, wait: int) -> ChangesReader:
+    async def changes(self, since: int, wait: int, bounds: Bounds, reader: _ReaderT) -> _ReaderT:
         """Poll for the changes after `since`, for up to `wait` seconds. Raises FeedError, HistoryGone."""
-        path = f"/v1/changes?since={since}&wait={wait}"
-        return await self._get(path, wait, bounds_of_changes(self._config), ChangesReader(since))
+        return await self._get(f"/v1/changes?since={since}&wait={wait}", wait, bounds, reader)
 
-    async def snapshot(self) -> SnapshotReader:
+    async def snapshot(self, bounds: Bounds, reader: _ReaderT) -> _ReaderT:
         """Get the whole state. Raises FeedError, HistoryGone."""
-        return await self._get("/v1/snapshot", _SNAPSHOT_SECONDS, bounds_of_snapshot(self._config), SnapshotReader())
+        return await self._get("/v1/snapshot", _SNAPSHOT_SECONDS, bounds, reader)
 
     def release(self) -> None:
         """Release the memory budget of the last response, which is no longer held."""
-        self._budget.release(self._config.name)
+        self._budget.release(self._name)
 
     async def _get(self, path: str, wait: float, bounds: Bounds, response: _ReaderT) -> _ReaderT:
         stream = ObjectReader(bounds)
@@ -103,7 +101,7 @@ class RegistryClient:
             self._session = new_session(connector, None, {"Authorization": f"Bearer {self._key}"})
         return self._session
 
-    async def _read(self, url: str, stream: ObjectReader, bounds: Bounds, response: _Reader) -> None:
+    async def _read(self, url: str, stream: ObjectReader, bounds: Bounds, response: Reader) -> None:
         async with self._open().get(url, allow_redirects=False) as http:
             _check_head(url, http, bounds)
             pace = TimeSlice()
@@ -111,19 +109,19 @@ class RegistryClient:
             async for chunk in http.content.iter_chunked(_PIECE_OCTETS):
                 pace.resume()
                 for array, item in stream.feed(chunk):
-                    response.take(array, item)
+                    response.take(array, item, stream.members)
                     await pace.rest()
                 self._hold(stream.received)
                 await pace.rest()
                 pace.pause()
             pace.resume()
             for array, item in stream.finish():
-                response.take(array, item)
+                response.take(array, item, stream.members)
                 await pace.rest()
 
     def _hold(self, octets: int) -> None:
-        if not self._budget.hold(self._config.name, octets):
-            raise TooLarge(f"{octets} octets or more, and all registries together exceed feeds.memory")
+        if not self._budget.hold(self._name, octets):
+            raise TooLarge(f"{octets} octets or more, and all feeds together exceed feeds.memory")
 
 
 def _check_head(url: str, response: aiohttp.ClientResponse, bounds: Bounds) -> None:

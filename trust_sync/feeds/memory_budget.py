@@ -1,4 +1,4 @@
-"""A limit on the memory that the responses of all registries occupy together. Pure."""
+"""A limit on the memory that the responses of all feeds occupy together. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit on the log lines that one response of a registry can cause."""
+"""A limit on the log lines that one response of a peer can cause."""
 
 from __future__ import annotations
 
