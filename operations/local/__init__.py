@@ -1,0 +1,1 @@
+"""What belongs to this process and machine: configuration, metrics, the policy file."""
