@@ -17,13 +17,14 @@ SYSTEMD = REPOSITORY / "containers" / "systemd"
 DEBIAN_UNIT = Path("/lib/systemd/system/freeradius.service")
 DROP_IN = SYSTEMD / "freeradius.service.d" / "dane-radius.conf"
 UNITS = [*sorted(SYSTEMD.glob("*.service")), DEBIAN_UNIT]
-SERVICES = {"freeradius", "iot-registry", "trust-sync"}
+SERVICES = {"dane-operations", "freeradius", "iot-registry", "trust-sync"}
 
 
 def test_all_of_them_are_here() -> None:
     assert {unit.stem for unit in UNITS} == SERVICES
     assert {path.name for path in SYSTEMD.iterdir()} == {
-        *("iot-registry.service", "trust-sync.service", "freeradius.service.d", "sysusers.d", "tmpfiles.d"),
+        *(f"{name}.service" for name in SERVICES - {"freeradius"}),
+        *("freeradius.service.d", "sysusers.d", "tmpfiles.d"),
     }
 
 
@@ -99,7 +100,7 @@ def system_tool(root: Path, *command: str) -> None:
 
 
 def test_the_users_of_the_units_are_made(root: Path) -> None:
-    system_tool(root, "systemd-sysusers", "trust-sync.conf", "iot-registry.conf")
+    system_tool(root, "systemd-sysusers", "trust-sync.conf", "iot-registry.conf", "dane-operations.conf")
     users = {line.split(":")[0]: line.split(":") for line in (root / "etc" / "passwd").read_text().splitlines()}
     for unit in UNITS:
         user = re.search(r"^User=(\S+)", unit.read_text(), re.MULTILINE)
@@ -109,17 +110,18 @@ def test_the_users_of_the_units_are_made(root: Path) -> None:
 
 
 def test_the_folders_belong_to_the_users_that_write_them(root: Path) -> None:
-    system_tool(root, "systemd-sysusers", "trust-sync.conf", "iot-registry.conf")
-    system_tool(root, "systemd-tmpfiles", "--create", "trust-sync.conf", "iot-registry.conf")
+    system_tool(root, "systemd-sysusers", "trust-sync.conf", "iot-registry.conf", "dane-operations.conf")
+    system_tool(root, "systemd-tmpfiles", "--create", "trust-sync.conf", "iot-registry.conf", "dane-operations.conf")
     users = {line.split(":")[0]: int(line.split(":")[2]) for line in (root / "etc" / "passwd").read_text().splitlines()}
     found = {
         folder: ((root / folder).stat().st_uid, (root / folder).stat().st_mode & 0o777)
-        for folder in ("etc/dane-radius", "etc/iot-registry", "var/lib/dane-radius/anchors/ca",
+        for folder in ("etc/dane-radius", "etc/iot-registry", "etc/dane-operations", "var/lib/dane-radius/anchors/ca",
                        "var/lib/dane-radius/accounting")
     }  # fmt: skip
     assert found == {
         "etc/dane-radius": (0, 0o750),
         "etc/iot-registry": (0, 0o750),
+        "etc/dane-operations": (0, 0o750),
         "var/lib/dane-radius/anchors/ca": (users["trust-sync"], 0o755),
         "var/lib/dane-radius/accounting": (users["freerad"], 0o750),
     }

@@ -16,54 +16,98 @@ ROOT = Path(__file__).parents[2]
 
 # What each package may use of the others, by their public faces: modules whose `__all__` says what is meant for them.
 PACKAGES: dict[str, set[str]] = {
+    "health_report": set(),
     "policy": set(),
-    "dane_radius": {"policy"},
+    "dane_radius": {"policy", "policy.analysis", "health_report"},
     "trust_sync": {
         "policy", "dane_radius", "dane_radius.core", "dane_radius.dns", "dane_radius.local", "dane_radius.server",
     },
-    "iot_registry": set(),
+    "iot_registry": {
+        "health_report", "web_service.core", "web_service.local", "web_service.store", "web_service.https",
+        "web_service.web", "web_service.cli",
+    },
+    "web_service": set(),
+    "operations": {
+        "policy", "web_service.core", "web_service.local", "web_service.store", "web_service.https",
+        "web_service.web", "web_service.cli",
+    },
     "iot_safe_sim": set(),
+    "mud": set(),
     "freeradius": set(),
 }  # fmt: skip
 
 # The rooms of each package, and which other rooms each may import.
 ARROWS: dict[str, dict[str, set[str]]] = {
+    "health_report": {
+        "finding": set(),
+        "fact": set(),
+        "path_facts": set(),
+        "path_reading": {"fact", "path_facts"},
+        "probe": {"fact"},
+        "dns_question": set(),
+        "output": {"finding"},
+    },
     "policy": {
-        "model": set(),
-        "matching": set(),
-        "attributes": {"matching"},
-        "loader": {"matching", "model"},
-        "store": {"loader", "matching"},
+        "facts": set(),
+        "grants": set(),
+        "attributes": {"grants"},
+        "matching": {"facts", "grants"},
+        "model": {"facts", "attributes"},
+        "loading": {"facts", "grants", "attributes", "matching", "model"},
+        "analysis": {"facts", "grants", "attributes", "matching", "loading"},
+        "pace": set(),
+        "store": {"loading", "matching", "pace"},
     },
     "dane_radius": {
         "core": set(),
         "dns": {"core"},
         "local": {"core", "dns"},
+        "replay": {"core"},
         "server": {"core", "dns", "local"},
         "install": set(),
         "doctor": {"core", "dns", "local", "server"},
-        "cli": {"core", "dns", "local", "server", "install", "doctor"},
+        "cli": {"core", "dns", "local", "server", "install", "doctor", "replay"},
         "rlm_python3": {"server"},
     },
     "trust_sync": {
         "shared": set(),
-        "anchors": set(),
+        "anchors": {"shared"},
         "sessions": {"shared"},
-        "registries": {"shared", "anchors"},
+        "feeds": {"shared"},
+        "registries": {"shared", "feeds", "anchors"},
+        "standing": {"shared", "feeds"},
+        "reports": {"shared"},
         "discovery": {"shared", "anchors"},
-        "worker": {"shared", "anchors", "sessions", "registries", "discovery"},
-        "cli": {"shared", "anchors", "discovery", "worker"},
+        "worker": {"shared", "anchors", "sessions", "feeds", "registries", "standing", "reports", "discovery"},
+        "cli": {"shared", "anchors", "discovery", "standing", "worker"},
     },
     "iot_registry": {
         "core": set(),
         "local": {"core"},
-        "store": {"core"},
+        "store": set(),
         "publication": {"core", "local", "store"},
         "signer": {"core", "local"},
         "service": {"core", "local", "store", "publication", "signer"},
         "https": {"core", "local", "store", "service"},
         "web": {"core", "local", "store", "publication", "signer", "service", "https"},
-        "cli": {"core", "local", "store", "publication", "signer", "service", "web"},
+        "doctor": {"core", "local", "store", "publication", "signer", "service"},
+        "cli": {"core", "local", "store", "publication", "signer", "service", "web", "doctor"},
+    },
+    "operations": {
+        "core": set(),
+        "local": {"core"},
+        "store": set(),
+        "service": {"core", "local", "store"},
+        "web": {"core", "local", "store", "service"},
+        "cli": {"core", "local", "store", "service", "web"},
+    },
+    "web_service": {
+        "core": set(),
+        "local": {"core"},
+        "store": {"core"},
+        "https": {"core", "local"},
+        "web": {"core", "local", "store", "https"},
+        "cli": {"core", "local"},
     },
     "iot_safe_sim": {
         "interface": set(),
@@ -75,9 +119,17 @@ ARROWS: dict[str, dict[str, set[str]]] = {
         "device": {"middleware", "card", "keystore", "interface", "durable_file"},
         "cli": {"card", "device", "keystore", "middleware", "modem"},
     },
+    "mud": {
+        "limits": set(),
+        "findings": {"limits"},
+        "document": {"findings", "limits"},
+        "acl": {"document", "findings"},
+        "comparison": {"acl", "document"},
+        "signature": {"document", "limits"},
+    },
 }
 # Inside these packages, rooms too use each other's faces alone.
-STRICT = {"trust_sync", "iot_safe_sim"}
+STRICT = {"trust_sync", "iot_safe_sim", "mud"}
 # A module that is part of a room's face as a whole, and one that stands alone.
 WHOLE = {"iot_safe_sim.interface.containers", "iot_safe_sim.durable_file"}
 
@@ -88,8 +140,15 @@ IO_MODULES = {
     "urllib",
 }  # fmt: skip
 PURE = {
-    "policy": {"model", "matching", "attributes"},
+    "health_report": {"finding", "fact", "path_facts"},
+    "policy": {
+        "facts", "grants", "model", "matching", "attributes", "analysis.patterns", "analysis.networks",
+        "analysis.coverage", "analysis.lints", "analysis.reply_lints", "analysis.explanation", "analysis.cases",
+        "analysis.difference", "analysis.samples", "analysis.upgrading", "analysis.source_text", "analysis.null_values",
+        "analysis.attribute_values",
+    },
     "dane_radius": {
+        "replay.logged", "replay.outcome", "replay.changes",
         "core", "dns.wire", "dns.interpret", "dns.cache", "dns.domains", "dns.background", "dns.parent_names",
         "doctor.checks", "doctor.facts", "doctor.findings", "doctor.installation", "doctor.raddb", "install.nodes",
         "install.steps", "install.places", "install.builder", "install.install_plan", "install.uninstall_plan",
@@ -101,17 +160,21 @@ PURE = {
         "middleware.client", "middleware.private_key", "device.names", "device.bundle", "device.certificate",
         "device.certification_request", "device.provisioning", "device.tlsa", "device.wpa_configuration",
     },
+    "mud": {"limits", "findings", "document", "acl", "comparison", "signature"},
     "iot_registry": {
-        "core", "https.connection_table", "service.access", "service.bundles", "service.validation",
-        "signer.config_files",
+        "core", "service.access", "service.bundles", "signer.config_files", "doctor.checks", "doctor.facts",
+        "doctor.findings",
     },
+    "web_service": {"core"},
+    "operations": {"core", "service.access"},
     "trust_sync": {
         "shared.backoff", "shared.notices", "anchors.openssl_name", "anchors.certificate", "anchors.checks",
-        "anchors.shadowing", "anchors.held_anchors", "anchors.retirement", "registries.messages",
-        "registries.json_stream", "registries.published_anchor", "registries.changes", "registries.schedule",
-        "registries.memory_budget", "registries.state", "registries.log_limit", "discovery.candidates",
+        "anchors.shadowing", "anchors.held_anchors", "anchors.retirement", "feeds.messages", "feeds.json_stream",
+        "feeds.schedule", "feeds.memory_budget", "feeds.state", "feeds.log_limit", "standing.messages",
+        "registries.messages", "registries.published_anchor", "registries.changes", "discovery.candidates",
         "discovery.addresses", "discovery.outcome", "discovery.state", "discovery.reasons", "sessions.session",
-        "sessions.state", "sessions.validity", "sessions.watch_list", "sessions.fair_queue", "sessions.nas_queue",
+        "sessions.access", "sessions.state", "sessions.validity", "sessions.watch_list", "sessions.fair_queue",
+        "sessions.nas_queue",
         "sessions.registry_map", "sessions.recent_notices", "sessions.radius", "sessions.monitor_mode",
     },
 }  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from tests.integration.containers.boot import CHECKS as BOOT_CHECKS
-from tests.integration.containers.boot import Host
+from tests.integration.containers.boot import IMAGES, Host
 from tests.integration.containers.compose_model import load_compose
 from tests.integration.containers.engine import TARGETS, Engine, missing_programs
 from tests.integration.containers.site import Site
@@ -109,7 +109,7 @@ def boot(cache: Path, no_build: bool) -> None:
     def run() -> None:
         with Engine(cache, _say) as engine:
             if not no_build:
-                build_all(engine, load_compose(), ["host", "node", "registry"])
+                build_all(engine, load_compose(), ["host", *IMAGES])
             host = Host(engine)
             host.install()
             with host:

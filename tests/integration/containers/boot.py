@@ -18,8 +18,10 @@ from tests.harness.process import run, tail, wait_for
 from tests.integration.containers.engine import Engine
 from tests.integration.containers.site import SiteError
 
-UNITS = ("freeradius", "trust-sync", "iot-registry")
+UNITS = ("freeradius", "trust-sync", "iot-registry", "dane-operations")
 _SYSTEMD = REPOSITORY / "containers" / "systemd"
+# The images that have what the units start.
+IMAGES = {"node": "dane-radius", "registry": "iot-registry", "operations": "dane-operations"}
 BOOT_SECONDS = 120.0
 
 # A group of its own for the whole system, so that nothing of it is left in the host's hierarchy.
@@ -67,6 +69,18 @@ _REGISTRY = """
 [registry]
 state_dir = "/var/lib/iot-registry"
 """
+_OPERATIONS = """
+[operations]
+state_dir = "/var/lib/dane-operations"
+"""
+
+
+# By address: a bare root need not have /etc/hosts.
+_HEALTH = """
+import ssl, urllib.request
+context = ssl.create_default_context(cafile="/var/lib/dane-operations/tls/ca.pem")
+print(urllib.request.urlopen("https://127.0.0.1:8444/health", timeout=10, context=context).read().decode())
+"""
 
 
 @dataclass
@@ -81,8 +95,8 @@ class Host:
         self._process: subprocess.Popen[bytes] | None = None
 
     def install(self) -> None:
-        """Follow docs/operator.md, docs/trust-sync.md and docs/registry.md."""
-        for target, package in (("node", "dane-radius"), ("registry", "iot-registry")):
+        """Follow docs/operator.md, docs/trust-sync.md, docs/registry.md and docs/operations.md."""
+        for target, package in IMAGES.items():
             run(["cp", "-a", self.engine.root(target) / "opt" / package, self.root / "opt"])
         etc = self.root / "etc"
         shutil.copytree(_SYSTEMD / "sysusers.d", etc / "sysusers.d", dirs_exist_ok=True)
@@ -95,13 +109,16 @@ class Host:
         shutil.copy(REPOSITORY / "containers" / "unbound" / "unbound.conf", etc / "unbound" / "unbound.conf.d")
         self._chroot("systemd-sysusers")
         # It wants /proc, which a chroot does not have.
-        run(["systemd-tmpfiles", f"--root={self.root}", "--create", "trust-sync.conf", "iot-registry.conf"])
+        folders = ["trust-sync.conf", "iot-registry.conf", "dane-operations.conf"]
+        run(["systemd-tmpfiles", f"--root={self.root}", "--create", *folders])
         install = ["--no-check", "--accounting", "sqlite", "--hint-socket", "/run/trust-sync/trust-sync.sock"]
         self._chroot("/opt/dane-radius/bin/dane-radius", "install", *install)
         (etc / "dane-radius" / "trust-sync.toml").write_text(_TRUST_SYNC)
         self._chroot("chgrp", "freerad", "/etc/dane-radius/trust-sync.toml")
         (etc / "iot-registry" / "iot-registry.toml").write_text(_REGISTRY)
         self._chroot("chgrp", "iot-registry", "/etc/iot-registry/iot-registry.toml")
+        (etc / "dane-operations" / "dane-operations.toml").write_text(_OPERATIONS)
+        self._chroot("chgrp", "dane-operations", "/etc/dane-operations/dane-operations.toml")
         # There is no console. The group is what docs/trust-sync.md says about Unbound's control socket.
         self._chroot("systemctl", "mask", "console-getty.service")
         self._chroot("systemctl", "enable", *UNITS)
@@ -190,6 +207,12 @@ def active(host: Host) -> None:
     expect(host, "/opt/dane-radius/bin/trust-sync", "status", "--json", found='"anchors"')
     registry = ["runuser", "-u", "iot-registry", "--", "/opt/iot-registry/bin/iot-registry", "status", "--json"]
     expect(host, *registry, found='"outbox_pending"')
+    # The standing that the service's user sets is one that the running service tells its followers of.
+    name = "a1b2c3.camera._device.home.example"
+    operations = ["runuser", "-u", "dane-operations", "--", "/opt/dane-operations/bin/dane-operations"]
+    expect(host, *operations, "quarantine", name, "--reason", "scans the network", "--json", found='"quarantined"')
+    expect(host, *operations, "status", "--json", found='"quarantined": 1')
+    expect(host, "/opt/dane-operations/bin/python", "-c", _HEALTH, found='"status"')
 
 
 def confined(host: Host) -> None:
@@ -198,6 +221,7 @@ def confined(host: Host) -> None:
         "freeradius": "/var/lib/dane-radius/accounting",
         "trust-sync": "/var/lib/dane-radius/anchors",
         "iot-registry": "/var/lib/iot-registry",
+        "dane-operations": "/var/lib/dane-operations",
     }
     for unit, own in folders.items():
         for folder in ["/etc", "/usr", "/var/lib", *(path for name, path in folders.items() if name != unit)]:

@@ -23,7 +23,7 @@ from tests.harness.deploy import REPOSITORY
 
 DOCKERFILE = REPOSITORY / "containers" / "images" / "Dockerfile"
 STAND_INS = Path(__file__).with_name("stand-ins.Dockerfile")
-TARGETS = ("node", "trust-sync", "registry", "knot", "unbound", "device")
+TARGETS = ("node", "trust-sync", "operations", "registry", "knot", "unbound", "device")
 
 
 class ImageError(RuntimeError):

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from dane_radius.local import read_secret
+from dane_radius.server import load_config as load_module_config
 from policy import load_policy
 from tests.harness.deploy import REPOSITORY
 from tests.integration.containers.compose_model import COMPOSE_FILE, load_compose, read_settings
@@ -23,11 +25,24 @@ from tests.integration.containers.dockerfile import lineage, parse
 from tests.integration.containers.engine import DOCKERFILE
 from tests.integration.containers.site import SiteError, order, target_of
 from tests.integration.containers.story import NOT_RUN, own_services
-from trust_sync.shared import load_config
+from trust_sync.shared import DEFAULT_CONFIG, load_config
 
 FOLDER = COMPOSE_FILE.parent
 COMPOSE = load_compose()
 TEXT = COMPOSE_FILE.read_text()
+NODES = ("radius-1", "radius-2")
+OPERATIONS_PORT = 8444
+
+
+def sync_settings(node: str) -> dict[str, Any]:
+    """The settings of a node's trust-sync."""
+    return tomllib.loads((FOLDER / "config" / "trust-sync" / f"{node}.toml").read_text())
+
+
+def writable(name: str, folder: str) -> bool:
+    """Whether a service may write what is mounted at `folder`."""
+    (volume,) = (volume for volume in COMPOSE.services[name].volumes if volume.split(":")[1] == folder)
+    return not volume.endswith(":ro")
 
 
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
@@ -74,7 +89,7 @@ def test_everything_that_is_named_exists() -> None:
         for volume in service.volumes:
             source = volume.split(":")[0]
             if source.startswith("."):
-                assert (FOLDER / source).is_dir(), source
+                assert (FOLDER / source).exists(), source
                 assert volume.endswith(":ro"), volume
             else:
                 used_volumes.add(source)
@@ -131,7 +146,7 @@ def test_only_the_database_network_reaches_the_database() -> None:
     assert COMPOSE.networks["database"].internal
     # Nothing is published that a stranger has no business with, and nothing beyond loopback unless asked for.
     published = {name for name, service in COMPOSE.services.items() if service.ports}
-    assert published == {"registry", "radius-1", "radius-2", "grafana"}
+    assert published == {"registry", "operations", "radius-1", "radius-2", "grafana"}
     assert all(port.startswith("127.0.0.1:") for service in COMPOSE.services.values() for port in service.ports)
 
 
@@ -146,8 +161,43 @@ def test_the_example_settings_are_the_defaults() -> None:
 def test_the_policy_covers_the_devices_of_the_registry_that_trust_sync_follows() -> None:
     assert load_policy(FOLDER / "config" / "node" / "policy.yaml")
     policy = yaml.safe_load((FOLDER / "config" / "node" / "policy.yaml").read_text())
-    (registry,) = tomllib.loads((FOLDER / "config" / "node" / "trust-sync.toml").read_text())["registry"]
-    assert policy["rules"][0]["identity"] == [f"**._device.{domain}" for domain in registry["domains"]]
+    for node in NODES:
+        (registry,) = sync_settings(node)["registry"]
+        assert policy["rules"][0]["identity"] == [f"**._device.{domain}" for domain in registry["domains"]]
+    assert policy["standing"]["quarantined"]["zone"] in policy["zones"]
+
+
+def test_the_nodes_differ_in_their_names_and_keys_only() -> None:
+    first, second = (sync_settings(node) for node in NODES)
+    for node, settings in zip(NODES, (first, second), strict=True):
+        assert settings["operations"].pop("node") == node
+        assert settings["operations"].pop("api_key_file") == f"/var/lib/dane-operations-clients/{node}.key"
+    assert first == second
+    assert COMPOSE.services["operations-setup"].command == ["set-up-operations", *NODES]
+    workers = {name for name in COMPOSE.services if name.startswith("trust-sync-")}
+    assert workers == {node.replace("radius", "trust-sync") for node in NODES}
+
+
+def test_a_file_that_is_mounted_over_another_one_finds_it_there() -> None:
+    """In a read-only folder, an engine can make no place to mount to."""
+    covered = 0
+    for name in (*NODES, *(node.replace("radius", "trust-sync") for node in NODES)):
+        places = {volume.split(":")[1]: volume.split(":")[0] for volume in COMPOSE.services[name].volumes}
+        for target, source in places.items():
+            folder = places.get(os.path.dirname(target))
+            if folder is not None and (FOLDER / source).is_file():
+                assert (FOLDER / folder / os.path.basename(target)).is_file(), target
+                covered += 1
+    assert covered == 4
+
+
+def test_the_decision_log_is_where_its_readers_look_for_it() -> None:
+    stages = lineage(parse(DOCKERFILE), "node")
+    settings = dict(word.split("=", 1) for stage in stages for item in stage.all("ENV") for word in item.value.split())
+    module = load_module_config(FOLDER / "config" / "node" / "dane-radius.toml")
+    assert module.log.destination == settings["DECISION_LOG"]
+    # trust-sync reports from a file of this format only.
+    assert module.log.format == "json"
 
 
 def test_the_registry_takes_its_configuration(tmp_path: Path) -> None:
@@ -162,12 +212,26 @@ def test_the_registry_takes_its_configuration(tmp_path: Path) -> None:
     assert f"{knot}@5300" in (COMPOSE.services["zone-setup"].command or [])
 
 
+def test_operations_takes_its_configuration(tmp_path: Path) -> None:
+    config = FOLDER / "config" / "operations" / "dane-operations.toml"
+    command = [str(Path(sys.executable).with_name("dane-operations")), "init", "--config", str(config), "--state-dir"]
+    done = subprocess.run([*command, str(tmp_path / "state")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    settings = tomllib.loads(config.read_text())
+    volumes = {volume.split(":")[1]: volume.split(":")[0] for volume in COMPOSE.services["operations"].volumes}
+    assert volumes[os.path.dirname(settings["operations"]["policy"])] == "./config/node"
+    assert (FOLDER / "config" / "node" / "policy.yaml").exists()
+
+
 def test_module_and_worker_agree_on_what_they_share(tmp_path: Path) -> None:
-    node = FOLDER / "config" / "node"
     worker_file = tmp_path / "trust-sync.toml"
-    text = (node / "trust-sync.toml").read_text()
-    worker_file.write_text(text.replace("/etc/dane-radius/dane-radius.toml", str(node / "dane-radius.toml")))
+    module_file = FOLDER / "config" / "node" / "dane-radius.toml"
+    text = (FOLDER / "config" / "trust-sync" / "radius-1.toml").read_text()
+    worker_file.write_text(text.replace("/etc/dane-radius/dane-radius.toml", str(module_file)))
     worker, module = load_config(worker_file)
+    assert worker.operations is not None
+    assert worker.operations.url.endswith(f"//operations:{OPERATIONS_PORT}")
+    assert module.standing is not None
     assert module.resolver.transport == "tls"
     assert module.resolver.address == COMPOSE.services["unbound"].networks["resolver"].ipv4_address
     assert module.hint.socket == worker.socket
@@ -175,10 +239,20 @@ def test_module_and_worker_agree_on_what_they_share(tmp_path: Path) -> None:
     for number in ("1", "2"):
         server = {v.split(":")[1]: v.split(":")[0] for v in COMPOSE.services[f"radius-{number}"].volumes}
         sync = {v.split(":")[1]: v.split(":")[0] for v in COMPOSE.services[f"trust-sync-{number}"].volumes}
-        shared = {worker.socket, module.control_socket, module.anchors + "/x"}
+        shared = {worker.socket, module.control_socket, module.anchors + "/x", module.standing + "/x"}
+        shared |= {module.log.destination, str(DEFAULT_CONFIG)}
         for folder in {os.path.dirname(path) for path in shared}:
             assert server[folder] == sync[folder]
-            assert server[folder].endswith(f"-{number}")
+            assert server[folder].endswith(f"-{number}") or folder == "/etc/dane-radius"
+        # Each writes what is its own.
+        assert writable(f"radius-{number}", os.path.dirname(module.log.destination))
+        assert writable(f"trust-sync-{number}", module.standing)
+        assert not writable(f"radius-{number}", module.standing)
+        assert not writable(f"trust-sync-{number}", os.path.dirname(module.log.destination))
+        assert server[DEFAULT_CONFIG] == sync[DEFAULT_CONFIG] == f"./config/trust-sync/radius-{number}.toml"
+        assert sync[os.path.dirname(str(worker.operations.ca_file))] == "operations-clients"
+        common = set(COMPOSE.services[f"trust-sync-{number}"].networks) & set(COMPOSE.services["operations"].networks)
+        assert "operations" in common
 
 
 def test_the_grafana_data_source_is_prometheus() -> None:
@@ -191,7 +265,7 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     anchor = tmp_path / "anchor.pem"
     anchor.write_text("")
     config = tmp_path / "prometheus.yml"
-    config.write_text(text.replace("/var/lib/iot-registry-clients/anchor.pem", str(anchor)))
+    config.write_text(re.sub(r"/var/lib/[a-z-]+-clients/anchor.pem", str(anchor), text))
     done = subprocess.run(["promtool", "check", "config", config], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     names = {target.split(":")[0] for job in yaml.safe_load(text)["scrape_configs"]

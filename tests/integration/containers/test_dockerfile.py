@@ -117,7 +117,19 @@ def test_everything_that_is_copied_is_in_the_checkout_and_in_the_context() -> No
     assert not any("compose" in entry for entry in allowed)
 
 
-@pytest.mark.parametrize("name", ["set-up-registry", "export-zones", "join-networks", "registry-health"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "set-up-registry",
+        "registry-health",
+        "set-up-operations",
+        "operations-health",
+        "radius-server",
+        "trust-sync-health",
+        "export-zones",
+        "join-networks",
+    ],
+)
 def test_an_entry_point_is_executable_and_well_formed(name: str) -> None:
     path = DOCKERFILE.with_name(name)
     assert path.stat().st_mode & 0o111

@@ -11,8 +11,8 @@ from dane_radius.cli.policy_common import name_problem
 from policy import RuleKind, Strength, load_policy
 from policy.analysis import EXAMPLES, Document, Level, examine, example_file, run_cases
 
-# 2026-12-01. The grants of the examples end years later.
-NOW = 1_796_083_200.0
+# 2026-12-01, and 2040-12-01. The grants of the examples end between the two.
+NOW, LATER = 1_796_083_200.0, 2_237_932_800.0
 
 
 def test_every_file_is_an_example() -> None:
@@ -30,11 +30,12 @@ def test_an_example_has_no_findings(name: str) -> None:
     assert [finding for finding in findings if finding.level is not Level.NOTE] == []
 
 
+@pytest.mark.parametrize("now", [NOW, LATER])
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_an_example_passes_its_own_tests(name: str) -> None:
+def test_an_example_passes_its_own_tests(name: str, now: float) -> None:
     path = example_file(name)
     policy = load_policy(path)
-    results = run_cases(policy, Document(path.read_bytes()), now=NOW)
+    results = run_cases(policy, Document(path.read_bytes()), now=now)
     assert [result for result in results if not result.passed] == []
     # Every zone has a case, and refusals have one, too.
     found = {result.case.zone for result in results}

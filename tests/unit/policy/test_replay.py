@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,7 +71,8 @@ def test_a_line_of_the_module_is_understood() -> None:
     request = RequestFacts("city-iot", "mast-7", "198.51.100.7", "Wireless-802.11")
     evidence = Evidence(
         names=(NAME,), certificate="ab" * 32, dns="secure", records=("3 1 1 abcd",), matched="3 1 1 abcd",
-        standing="normal", approved=True, zone="lighting", set_aside=(("4 1 1 ab", "not assigned"),),
+        standing="watched", approved=True, assigned_standing="watched", assigned_zone="lighting", zone="lighting",
+        set_aside=(("4 1 1 ab", "not assigned"),),
     )  # fmt: skip
     ruling = Ruling(Verdict.ACCEPT, ReasonCode.DANE_MATCH, "TLSA matches", NAME, "lighting", evidence=evidence)
     text = decision_line(Decision(ruling, 300), at=BEGIN, seconds=0.001, request=request_fields(request, "anonymous"))
@@ -79,15 +81,26 @@ def test_a_line_of_the_module_is_understood() -> None:
     assert (found.at, found.name, found.reason, found.rule) == (BEGIN, NAME, ReasonCode.DANE_MATCH, "lighting")
     assert (found.zone, found.matched, found.certificate) == ("lighting", "3 1 1 abcd", "ab" * 32)
     assert (found.accepted, found.monitored, found.complete) == (True, False, True)
-    assert found.device == DeviceStanding(Standing.NORMAL, True)
+    assert found.device == DeviceStanding(Standing.WATCHED, True, "lighting")
     assert found.set_aside == ("4 1 1 ab",)
     assert found.request.ssid == "city-iot"
     assert found.request.nas_identifier == "mast-7"
 
 
-def test_without_a_known_standing_the_line_has_the_policys() -> None:
-    assert decision(standing="quarantined").device is None
-    assert decision(standing="quarantined", approved=False).device == DeviceStanding(Standing.QUARANTINED)
+@pytest.mark.parametrize(
+    ("evidence", "device"),
+    [
+        # `standing` and `zone` are what policy made of it.
+        ({"standing": "quarantined"}, None),
+        ({"standing": "quarantined", "approved": False}, DeviceStanding()),
+        ({"standing": "pending", "approved": True, "zone": "waiting"}, DeviceStanding(approved=True)),
+        ({"assigned_standing": "quarantined"}, None),
+        ({"approved": False, "assigned_standing": "quarantined"}, DeviceStanding(Standing.QUARANTINED)),
+        ({"approved": True, "assigned_zone": "isolated"}, DeviceStanding(approved=True, zone="isolated")),
+    ],
+)
+def test_what_was_known_of_the_standing(evidence: dict[str, Any], device: DeviceStanding | None) -> None:
+    assert decision(**evidence).device == device
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,11 @@ GOOD = json.loads(line(NAME))
                 ("ssid", {"a": 1}),
                 ("evidence", "none"),
                 ("evidence", {"records": 7}),
-                ("evidence", {"standing": "strange", "approved": True}),
+                ("evidence", {"assigned_standing": "strange", "approved": True}),
+                ("evidence", {"assigned_standing": ["normal"], "approved": True}),
+                ("evidence", {"assigned_zone": 7, "approved": True}),
+                ("evidence", {"approved": "yes"}),
+                ("evidence", {"approved": None}),
                 ("evidence", {"set_aside": [7]}),
             )
         ),
@@ -146,6 +163,24 @@ GOOD = json.loads(line(NAME))
 def test_lines_that_are_none(text: str) -> None:
     with pytest.raises(BadLine):
         parse_line(text)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "a" * 63 + "…"},
+        {"ssid": "a long network …"},
+        {"realm": "a-long-realm.ex…"},
+        {"evidence": {**GOOD["evidence"], "approved": True, "assigned_zone": "a-long-name-of-…"}},
+        {"evidence": {**GOOD["evidence"], "zone": "a-long-name-of-…"}},
+    ],
+)
+def test_a_line_that_was_cut_where_policy_looks_is_not_used(fields: dict[str, object]) -> None:
+    with pytest.raises(BadLine, match="too long"):
+        parse_line(json.dumps({**GOOD, **fields, "cut": True}))
+    found = parse_line(json.dumps({**GOOD, "detail": "a long text …", "cut": True}))
+    assert found is not None
+    assert not found.complete
 
 
 json_values = st.recursive(
@@ -240,29 +275,69 @@ def test_a_fault_is_not_monitored() -> None:
     assert changes(new, line(None, reason="san_missing", rule=None)) == {"gained": 1}
 
 
+MONITOR = ("version: 2\n", "version: 2\nmode: monitor\n")
+
+
 def test_standing_of_the_time_counts() -> None:
-    assert outcome(policy(), decision(standing="quarantined", approved=False)).zone == "isolated"
-    assert outcome(policy(), decision(standing="blocked", approved=False)).reason is ReasonCode.DEVICE_BLOCKED
-    unavailable = outcome(policy(), decision(reason="standing_unavailable"))
-    assert unavailable.result is Result.UNKNOWN
+    assert outcome(policy(), decision(assigned_standing="quarantined", approved=False)).zone == "isolated"
+    assert outcome(policy(), decision(assigned_standing="blocked", approved=False)).reason is ReasonCode.DEVICE_BLOCKED
+    for new in (policy(), policy(MONITOR)):
+        unavailable = outcome(new, decision(reason="standing_unavailable", rule=None))
+        assert (unavailable.result, unavailable.reason) == (Result.REFUSED, ReasonCode.STANDING_UNAVAILABLE)
 
 
-def test_set_pending_and_waiting_for_approval_look_the_same() -> None:
-    logged = decision(standing="pending", approved=False, zone="waiting")
-    # By this policy, a device that waits would get the zone, and one that was set pending would not.
-    assert outcome(policy(), logged).result is Result.UNKNOWN
+@pytest.mark.parametrize(
+    ("change", "standing", "reason", "result"),
+    [
+        (("*.light", "*.x"), "quarantined", "policy_no_rule", Result.REFUSED),
+        (("[city-iot]", "[other]"), "quarantined", "policy_network", Result.REFUSED),
+        (("networks: [masts], ", "when: {until: 2026-11-30}, "), "quarantined", "policy_time", Result.REFUSED),
+        (("zone: lighting}", "refuse: true}"), "quarantined", "policy_denied", Result.REFUSED),
+        (("*.light", "*.x"), "blocked", "device_blocked", Result.REFUSED),
+        (("*.light", "*.x"), "watched", "policy_no_rule", Result.ACCESS),
+        (("*.light", "*.x"), "pending", "policy_no_rule", Result.ACCESS),
+        (("zone: lighting}", "refuse: true}"), None, "policy_denied", Result.ACCESS),
+    ],
+)
+def test_monitor_mode_admits_no_device_that_somebody_has_isolated(
+    change: tuple[str, str], standing: str | None, reason: str, result: Result
+) -> None:
+    found = outcome(policy(MONITOR, change), decision(assigned_standing=standing, approved=False))
+    assert (found.result, found.reason.value, found.monitored) == (result, reason, result is Result.ACCESS)
+
+
+def test_set_pending_and_waiting_for_approval_are_told_apart() -> None:
+    waits = decision(standing="pending", approved=False, zone="waiting")
+    was_set = decision(standing="pending", approved=False, assigned_standing="pending", zone="waiting")
     asking = policy(("networks: [masts], ", "approval: required, "))
-    assert outcome(asking, logged).zone == "waiting"
+    assert [outcome(asking, logged).zone for logged in (waits, was_set)] == ["waiting", "waiting"]
+    # This policy asks for no approval.
+    assert [outcome(policy(), logged).zone for logged in (waits, was_set)] == ["lighting", "waiting"]
+
+
+def test_the_quarantine_of_a_file_of_version_1_is_not_the_devices_standing() -> None:
+    """Somebody has approved the device, and the list in the file isolates it: another policy may well admit it."""
+    old = parse_policy(
+        b"version: 1\nquarantine: {identity: [a1.light._device.city.example], grant: {vlan: 666}}\n"
+        b'rules: [{name: lighting, identity: ["*.light._device.city.example"], grant: {vlan: 110}}]\n'
+    )
+    by_list = line(NAME, standing="quarantined", approved=True)
+    assert changes(policy(), by_list, old=old) == {"changed": 1}
+    assert outcome(policy(), decision(standing="quarantined", approved=True, zone=None)).zone == "lighting"
+    by_operations = line(NAME, standing="quarantined", approved=True, assigned_standing="quarantined")
+    assert changes(policy(), by_operations, old=old) == {"same": 1}
 
 
 def test_a_zone_that_was_chosen_for_the_device_stays() -> None:
-    logged = line(NAME, standing="normal", approved=True, zone="isolated")
-    # The old policy alone would give `lighting`: somebody has chosen the zone.
+    logged = line(NAME, standing="normal", approved=True, zone="isolated", assigned_zone="isolated")
     assert changes(policy(), logged, old=policy()) == {"same": 1}
     assert changes(policy(("{vlan: 666}", "{vlan: 9}")), logged, old=policy()) == {"changed": 1}
-    # Without the old policy, it is not known whether somebody has, or the rule was another one.
-    assert changes(policy(), logged) == {"unknown": 1}
-    assert changes(policy(), line(NAME, standing="normal", approved=False, zone="isolated")) == {"changed": 1}
+    assert changes(policy(), logged) == {"same": 1}
+    # Here, the rule had given the zone.
+    assert changes(policy(), line(NAME, standing="normal", approved=True, zone="isolated")) == {"changed": 1}
+    # A choice that the rule gives anyway does not follow the rule.
+    same = line(NAME, standing="normal", approved=True, zone="lighting", assigned_zone="lighting")
+    assert changes(policy(("zone: lighting}", "zone: isolated}")), same, old=policy()) == {"same": 1}
     assert changes(policy(("[city-iot]", "[other]")), logged) == {"lost": 1}
     gone = policy(("  isolated: {vlan: 666}\n", ""), ("quarantined: {zone: isolated}", "quarantined: {zone: waiting}"))
     assert changes(gone, logged, old=policy()) == {"lost": 1}
