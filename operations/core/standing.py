@@ -189,8 +189,9 @@ def _by_machine(current: State, wish: Wish, power: Power) -> State | None:
             )
         return None
     asked = State(standing=wish.standing, until=wish.until, then=wish.then or Standing.NORMAL)
-    approved = current.approved and wish.standing is not Standing.BLOCKED
-    return replace(_covering(current, asked), approved=approved)
+    # Even a block keeps the approval: policy follows the zone that a person chose for approved devices alone. Without
+    # the approval, the device could have more access after the block than before.
+    return replace(_covering(current, asked), approved=current.approved)
 
 
 def _check_monitor(wish: Wish) -> None:

@@ -10,29 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from operations.core.approvals import Answer
 from operations.core.standing import MAX_SECONDS
 from operations.service.access import Scope
-from policy import Standing
+from operations.service.fields import Label, NodeName, StandingName, Text, Time, ZoneName, check_plain
 from web_service.core import RequestBody, ResponseBody
-
-
-def _check_plain(text: str) -> str:
-    # PostgreSQL cannot store NUL, and a client must not send control characters to an administrator's terminal.
-    if not text.isprintable():
-        raise ValueError("expected printable characters only")
-    return text
-
-
-def _check_zone_of_time(moment: dt.datetime) -> dt.datetime:
-    if moment.tzinfo is None:
-        raise ValueError("found no time zone, expected RFC 3339, such as 2030-01-01T00:00:00Z")
-    return moment.astimezone(dt.UTC)
-
-
-Text = Annotated[str, Field(max_length=400), AfterValidator(_check_plain)]
-Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_check_plain)]
-NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Time = Annotated[dt.datetime, Field(strict=False), AfterValidator(_check_zone_of_time)]
-StandingName = Annotated[Standing, Field(strict=False)]
-ZoneName = Annotated[str, Field(min_length=1, max_length=63), AfterValidator(_check_plain)]
 
 
 class Ending(RequestBody):
@@ -89,7 +68,7 @@ class KeyCreate(RequestBody):
 
 
 class SessionReport(RequestBody):
-    id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_plain)]
+    id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(check_plain)]
     name: Annotated[str, Field(min_length=1, max_length=254)]
     station: str | None = None
     nas: str | None = None

@@ -130,7 +130,7 @@ def snapshot(session: Session) -> bytes:
     It is encoded in parts: the JSON encoder does not let other threads run before it ends.
     """
     head = json.dumps({"origin": origin(session), "seq": last_seq(session), "standing": []})
-    pieces = [head.removesuffix("]}")]
+    pieces = [head.removesuffix("]}").encode()]
     entries = (
         select(
             StandingEntry.subject,
@@ -154,9 +154,9 @@ def snapshot(session: Session) -> bytes:
     )
     for rows in session.execute(entries.execution_options(yield_per=SNAPSHOT_PART)).partitions():
         if len(pieces) > 1:
-            pieces.append(", ")
-        pieces.append(json.dumps([_entry(row) for row in rows])[1:-1])
-    return "".join((*pieces, "]}")).encode()
+            pieces.append(b", ")
+        pieces.append(json.dumps([_entry(row) for row in rows])[1:-1].encode())
+    return b"".join((*pieces, b"]}"))
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:

@@ -118,6 +118,38 @@ def test_a_monitor_quarantines_and_a_person_releases(service: Service) -> None:
     assert service.api("POST", f"{path}/release", {"reason": "new firmware"}).json["standing"] == "normal"
 
 
+def test_a_monitor_chooses_no_zone_and_announces_no_block(service: Service) -> None:
+    path, key = "/v1/devices/z1.camera._device.example.net/standing", service.key("standing:quarantine")
+    for body in (
+        {"standing": "quarantined", "zone": "appliance"},
+        {"standing": "watched", "seconds": 1, "then": "blocked"},
+    ):
+        answer = service.api("PUT", path, body, key=key)
+        assert (answer.status, answer.json["reason"]) == (403, "not-permitted")
+        assert service.api("PUT", path, body).status == 200
+
+
+def test_a_restore_is_told_to_followers(sqlite_service: Service) -> None:
+    """Said by the command, or noticed by the service that runs while the database goes back."""
+    service = sqlite_service
+    service.quarantine("restored.example.net")
+    first = service.api("GET", "/v1/snapshot").json
+    assert service.json("restored", "--reason", "disk replaced")["before"] == first["origin"]
+    second = service.api("GET", f"/v1/changes?since={first['seq'] - 1}").json
+    assert second["origin"] != first["origin"]
+    wait_for(lambda: json.loads(memory(service))["origin"] == second["origin"], "the service to remember", timeout=30)
+    # What it remembers is beyond what the database has: a backup was put in its place.
+    (service.state / "feed-position.json").write_text(json.dumps({"origin": second["origin"], "seq": 2**40}))
+    wait_for(
+        lambda: service.api("GET", "/v1/snapshot").json["origin"] != second["origin"], "another origin", timeout=30
+    )
+    assert "database.restored" in service.log.read_text()
+
+
+def memory(service: Service) -> str:
+    return (service.state / "feed-position.json").read_text()
+
+
 def test_the_whole_way_of_a_new_device(service: Service) -> None:
     """It is admitted to the waiting zone, a person is asked, answers, and the followers are told."""
     name, since = "n1.camera._device.maker.example", position(service)

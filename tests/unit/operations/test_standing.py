@@ -119,6 +119,16 @@ def test_the_zone_that_a_person_chose_outlasts_what_machines_say(power: Power) -
     assert (after.standing, after.zone, after.approved) == (N, "guests", True)
 
 
+def test_a_block_by_a_rule_ends_without_more_access_than_before() -> None:
+    """Policy follows the zone of approved devices alone."""
+    guests = State(approved=True, zone="guests")
+    blocked = change(guests, Wish(B, "cloned", NOW + HOUR), Power.RULE, "rule:cloned", NOW)
+    assert blocked is not None
+    assert blocked.at(NOW) == (B, None)
+    after = in_force(blocked, NOW + HOUR)
+    assert (after.standing, after.zone, after.approved) == (N, "guests", True)
+
+
 def test_a_zone_that_a_person_chose_for_a_time_ends_with_it() -> None:
     """A watch by a machine does not extend an access that a person has limited."""
     limited = State(approved=True, zone="maintenance", until=NOW + HOUR, then=N)
@@ -226,7 +236,8 @@ def check_no_wider(before: tuple[Standing, str | None, bool], after: tuple[Stand
     same = ACCESS.get(before[0], before[0]) == ACCESS.get(after[0], after[0])
     # A stricter access is that which the policy has for it.
     assert after[1] == (before[1] if same else None)
-    assert before[2] or not after[2]
+    # An approval is a condition for access, and for the zone that a person chose: machines leave it as it is.
+    assert after[2] == before[2]
 
 
 def told(state: State) -> Entry:
