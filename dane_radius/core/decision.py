@@ -75,8 +75,7 @@ def reason_of(match: Match) -> ReasonCode:
     return _REASONS[match.refusal]
 
 
-# Somebody isolated the device. Without a rule that gives it a zone of its own, monitor mode would admit it to the NAS's
-# default network.
+# Somebody isolated the device. Where no rule gives it a zone, monitor mode would admit it to the NAS's default network.
 _ISOLATED = frozenset({Standing.QUARANTINED, Standing.BLOCKED})
 
 
@@ -116,8 +115,8 @@ def prepare(
 ) -> Prepared | Ruling:
     """The part of a decision that needs no DNS: the device's name, and whether a rule could grant it access.
 
-    A Ruling is a reject, or the accept that replaces it in monitor mode. No DNS query may follow it. `now`: seconds
-    since 1970.
+    A Ruling is a reject, or the accept that replaces it in monitor mode. No DNS query may follow it. `standing_of` may
+    raise Refused, which becomes a reject. `now`: seconds since 1970.
     """
     evidence = Evidence(certificate=leaf.fingerprint, policy=policy.digest[:12] or None)
     name: str | None = None

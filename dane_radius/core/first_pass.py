@@ -25,8 +25,8 @@ class _Entry(NamedTuple):
 class FirstPass:
     """`prepare` with a memory of a bounded number of results.
 
-    A result is used again while the policy is the same object, the device's standing is the same, and `expires` has not
-    come.
+    A result is used again while the policy is the same object, the device's standing is the same, and the time
+    `expires` has not come.
     """
 
     def __init__(self, max_entries: int = 8192) -> None:

@@ -208,8 +208,8 @@ def refuse(
 ) -> Ruling:
     """The reject with the reason of `refusal`; in monitor mode, an accept that states this reason.
 
-    `attributes` and `terms` are those of the accept. `enforced`: it is a reject in monitor mode, too, as it always is
-    for some reasons.
+    `attributes` and `terms` are those of the accept. `enforced`: it is a reject in monitor mode, too. For the reasons
+    in NEVER_MONITORED, it always is.
     """
     monitored = policy.is_monitored(rule) and not enforced and refusal.code not in NEVER_MONITORED
     if monitored and not attributes and name is not None:

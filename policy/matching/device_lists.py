@@ -2,7 +2,7 @@
 
 A name is found by the BLAKE2b digest (RFC 7693) of itself under a secret key, of 16 octets. A false hit would be a
 collision of 128 bits, which nobody can search for without the key. Python's own sets would need several times the
-memory, stop the process while they grow, and be visited by the garbage collector.
+memory, stop the process while they grow, and give the garbage collector more to traverse.
 """
 
 from __future__ import annotations

@@ -21,7 +21,16 @@ import pytest
 from click.testing import CliRunner
 
 from dane_radius.cli import main
-from policy import Attribute, DeviceStanding, ExampleCase, Policy, RequestFacts, grant_attributes, load_policy
+from policy import (
+    Attribute,
+    DeviceStanding,
+    ExampleCase,
+    Policy,
+    RequestFacts,
+    Standing,
+    grant_attributes,
+    load_policy,
+)
 from policy.analysis import DEFAULT_DICTIONARY, EXAMPLES, Document, example_file, read_dictionary
 from policy.analysis.cases import request_of
 from tests.harness.eap import EapResult, authenticate, write_peer_config
@@ -174,6 +183,15 @@ def check_reply(result: EapResult, policy: Policy, zone: str, rule: str, name: s
             assert encoded(attribute) in found
 
 
+def known_standing(evidence: dict[str, Any]) -> DeviceStanding:
+    """What the server knew of the device, as a replay reads it from the log."""
+    return DeviceStanding(
+        Standing(evidence.get("assigned_standing", "normal")),
+        evidence.get("approved", False),
+        evidence.get("assigned_zone"),
+    )
+
+
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_an_example_on_a_real_server(
     name: str, examples: dict[str, Example], folder: Path, unbound: Unbound, ca: Authority
@@ -192,6 +210,7 @@ def test_an_example_on_a_real_server(
             assert (decision["verdict"] == "accept") is (expected.grant is not None), (trial.case.name, decision)
             assert result.accepted is (expected.grant is not None), trial.case.name
             assert decision["evidence"].get("zone") == expected.zone, (trial.case.name, decision)
+            assert known_standing(decision["evidence"]) == trial.device, (trial.case.name, decision)
             if expected.zone is not None and expected.rule is not None:
                 assert decision["rule"] == expected.rule.name
                 check_reply(result, policy, expected.zone, expected.rule.name, trial.name)

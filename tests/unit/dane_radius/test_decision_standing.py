@@ -37,7 +37,7 @@ STRICT = parse_policy(
     b"rules: [{name: cameras, identity: ['*.camera._device.example.net'], zone: home},"
     b" {name: asked, identity: ['*.tv._device.example.net'], approval: required, zone: home}]\n"
 )
-# The rules of ZONED, with a zone for quarantine, in monitor mode. The second is monitored by its rule alone.
+# The first policy is ZONED in monitor mode. In the second one, only a rule is in monitor mode.
 ZONED_MONITOR = parse_policy(f"mode: monitor{ZONED_TEXT}".encode())
 ONE_RULE = parse_policy(
     b"version: 2\nzones: {home: {vlan: 7}, isolated: {vlan: 66}}\nstanding: {quarantined: {zone: isolated}}\n"

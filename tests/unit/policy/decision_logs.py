@@ -2,7 +2,8 @@
 
     .venv/bin/python -m tests.unit.policy.decision_logs FILE DECISIONS
 
-writes one of a city: 50,000 devices at 300 access points, three of four decisions an accept.
+writes one of a city: 50,000 devices at 300 access points, three of four decisions an accept. A few devices are in
+quarantine, watched, or approved for a zone that somebody chose.
 """
 
 from __future__ import annotations
@@ -65,6 +66,24 @@ def line(
     return json.dumps(fields, ensure_ascii=False)
 
 
+def _standing_of(device: int, zone: str) -> dict[str, Any]:
+    """The standing of a device of the city, and the zone that it has by it. The rule alone would give `zone`."""
+    match device % 100:
+        case 11:
+            return {
+                "standing": "quarantined",
+                "approved": False,
+                "assigned_standing": "quarantined",
+                "zone": "quarantine",
+            }
+        case 12:
+            return {"standing": "watched", "approved": False, "assigned_standing": "watched", "zone": zone}
+        case 13:
+            return {"standing": "normal", "approved": True, "assigned_zone": "service", "zone": "service"}
+        case _:
+            return {"zone": zone}
+
+
 def city_lines(decisions: int, devices: int = 50_000, seed: int = 1) -> Iterator[str]:
     """Decisions of a city's devices, in the order of time."""
     chance = random.Random(seed)
@@ -84,11 +103,12 @@ def city_lines(decisions: int, devices: int = 50_000, seed: int = 1) -> Iterator
         if kind in ("sign", "signal"):
             yield line(name, at=at, reason=_NETWORK, rule="everything-else", **place)
         elif which < 0.94:
-            yield line(name, at=at, rule=rule, zone=zone, **place)
+            yield line(name, at=at, rule=rule, **place, **_standing_of(device, zone))
         elif which < 0.96:
-            yield line(name, at=at, reason=_MISMATCH, rule=rule, zone=zone, **place)
+            yield line(name, at=at, reason=_MISMATCH, rule=rule, **place, **_standing_of(device, zone))
         elif which < 0.98:
-            yield line(name, at=at, reason=_ABSENT, rule=rule, zone=zone, dns="secure NXDOMAIN", **place)
+            known = _standing_of(device, zone)
+            yield line(name, at=at, reason=_ABSENT, rule=rule, dns="secure NXDOMAIN", **place, **known)
         else:
             yield line(f"x{device}._device.unknown.example", at=at, reason=_NO_RULE, rule="everything-else", **place)
 

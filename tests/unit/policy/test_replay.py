@@ -16,7 +16,7 @@ from dane_radius.core.ruling import Decision, Evidence, Ruling
 from dane_radius.replay.changes import Change, Replay, compare
 from dane_radius.replay.log_files import LogReader
 from dane_radius.replay.logged import BadLine, LoggedDecision, parse_line
-from dane_radius.replay.outcome import NO_ANSWER, NO_MATCHES, Outcome, Replayer, Result
+from dane_radius.replay.outcome import NO_ANSWER, NO_MATCHES, NO_NAMES, Outcome, Replayer, Result
 from dane_radius.server.decision_log import decision_line, request_fields
 from policy import DeviceStanding, Policy, RequestFacts, Standing, parse_policy
 from tests.unit.policy.decision_logs import BEGIN, city_lines, line, write_log
@@ -353,6 +353,8 @@ def test_several_names_are_selected_again() -> None:
     assert (outcome(only_other, logged).result, outcome(only_other, logged).why) == (Result.UNKNOWN, NO_ANSWER)
     ambiguous = decision(None, names=names, reason="san_ambiguous", rule=None)
     assert outcome(policy(), ambiguous).why == NO_ANSWER
+    # A line that was too long may lack names, one of which this policy may cover, too.
+    assert outcome(policy(), logged._replace(complete=False)).why == NO_NAMES
 
 
 # --- which records match
@@ -557,9 +559,17 @@ def test_the_log_of_a_city(tmp_path: Path) -> None:
     example = Path(__file__).parents[3] / "policy" / "examples" / "city.yaml"
     new = parse_policy(example.read_bytes(), base=example.parent)
     run = Replay(new, new)
+    standings = set()
     for text in city_lines(5_000):
         found = parse_line(text)
         assert found is not None
         run.add(found)
+        standings.add(found.device)
     assert run.counts[Change.SAME] == 5_000
     assert run.contradictions == 0
+    assert standings == {
+        None,
+        DeviceStanding(Standing.QUARANTINED),
+        DeviceStanding(Standing.WATCHED),
+        DeviceStanding(approved=True, zone="service"),
+    }

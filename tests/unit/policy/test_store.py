@@ -132,7 +132,7 @@ def test_a_broken_list_leaves_the_last_good_one_in_force(tmp_path: Path, broken:
     assert store.last_error.details[0].key == "device_lists.lost"
     assert str(lost) in str(store.last_error)
     assert store.refresh() is False
-    # A new policy file that names the broken list does not load either, and a mended list ends both errors.
+    # A new policy file that names the broken list does not load either, and a valid list ends both errors.
     replace(path, WITH_LIST.replace("vlan: 1", "vlan: 2"))
     assert store.refresh() is False
     assert store.current.zones["a"].grant.vlan == 1
