@@ -46,7 +46,7 @@ class StandingZones:
             return self._pending(name, rule, device.zone)
         if rule.approval and not device.approved:
             return self._pending(name, rule, None)
-        if device.zone is not None and device.approved and standing in (Standing.NORMAL, Standing.WATCHED):
+        if device.zone is not None and standing in (Standing.NORMAL, Standing.WATCHED):
             return self._of_zone(name, standing, device.zone)
         return Access(standing, rule.grant, rule.zone)
 

@@ -165,7 +165,7 @@ def test_monitor_mode_ends_with_the_quarantine() -> None:
         (
             "camera",
             DeviceStanding(zone="guests"),
-            {"standing": "normal", "approved": False, "zone": "home", "assigned_zone": "guests"},
+            {"standing": "normal", "approved": False, "zone": "guests", "assigned_zone": "guests"},
         ),
         (
             "camera",

@@ -56,7 +56,7 @@ NORMAL, WATCHED, QUARANTINED, BLOCKED, PENDING = map(DeviceStanding, Standing)
          ("home", "unknown_zone", "quarantined")),
         ("camera", BLOCKED._replace(zone="lab", approved=True), (None, "blocked", "blocked"),
          (None, "blocked", "blocked")),
-        ("camera", NORMAL._replace(zone="guests"), ("home", "appliance", "normal"), ("home", "appliance", "normal")),
+        ("camera", NORMAL._replace(zone="guests"), ("home", "guests", "normal"), ("home", "guests", "normal")),
         ("camera", DeviceStanding(approved=True, zone="guests"), ("home", "guests", "normal"),
          ("home", "guests", "normal")),
         ("camera", WATCHED._replace(approved=True, zone="guests"), ("home", "guests", "watched"),
