@@ -61,8 +61,8 @@ class Standing(StrEnum):
 class DeviceStanding(NamedTuple):
     """What the operator has said about one device.
 
-    approved: somebody has approved the device. zone: replaces the zone that policy has for this standing or, for an
-    approved device in good standing, the zone of its rule. until: seconds since 1970; from then on, nothing of this
+    approved: somebody has approved the device. zone: replaces the zone that policy has for this standing or, for a
+    device in good standing, the zone of its rule. until: seconds since 1970; from then on, nothing of this
     counts. None: without end.
     """
 

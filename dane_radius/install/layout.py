@@ -62,8 +62,8 @@ class Layout:
     def from_options(cls, raddb: Path, given: Mapping[str, object], remembered: Options) -> Layout:
         """A layout from command line options. An option that is None has its value from the last installation.
 
-        An empty `hint_socket` or `standing` means none. Raises InstallError for a value that a configuration file
-        cannot contain.
+        An empty `hint_socket` or `standing` means none. Raises InstallError for a value with quotes, backslashes or
+        control characters, which do not fit into the configuration files.
         """
         chosen: dict[str, Any] = {}
         for name in _OPTIONS:

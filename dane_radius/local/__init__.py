@@ -26,6 +26,7 @@ from dane_radius.local.standing_journal import (
     read_entry,
     read_header,
     read_line,
+    read_numbered_line,
 )
 from dane_radius.local.standing_table import StandingTable
 from dane_radius.local.standings import EarlierStandings, Standings, maker_domains, standing_now
@@ -64,6 +65,7 @@ __all__ = [
     "read_entry",
     "read_header",
     "read_line",
+    "read_numbered_line",
     "read_secret",
     "read_toml",
     "standing_now",

@@ -12,7 +12,7 @@ identifier. Each other line is an entry, which replaces earlier ones of the same
      "approved": false, "zone": null, "until": null, "then": "normal", "removed": false}
     {"position": 17}
 
-A position says that the file contains every change up to that number.
+`then_zone` is present if `then` has a zone. A position says that the file contains every change up to that number.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Position(NamedTuple):
 class Entry(NamedTuple):
     """What is said of one device, or of one maker (a domain: see `maker_domains`).
 
-    until: seconds since 1970, from which on `then` counts and `zone` does not. removed: nothing is known any more.
+    until: seconds since 1970, from which on `then` and `then_zone` count. removed: nothing is known any more.
     kept: an earlier service said so, and the present one has not confirmed that it no longer holds.
     """
 
@@ -90,6 +90,7 @@ class Entry(NamedTuple):
     then: Standing = Standing.NORMAL
     removed: bool = False
     kept: bool = False
+    then_zone: str | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -111,6 +112,8 @@ class Entry(NamedTuple):
             "then": self.then.value,
             "removed": self.removed,
         }
+        if self.then_zone is not None:
+            members["then_zone"] = self.then_zone
         if self.kept:
             members["kept"] = True
         return _ENCODER.encode(members).encode()
@@ -139,19 +142,24 @@ def read_entry(members: dict[str, Any]) -> Entry:
     maker = subject == MAKER
     if _boolean(members, "removed"):
         return Entry(name, maker, removed=True)
-    zone = members.get("zone")
-    if zone is not None and (not isinstance(zone, str) or not 1 <= len(zone) <= _MAX_ZONE_CHARACTERS):
-        raise JournalFormatError("zone: null, or a text of 1 to 253 characters, is expected")
     return Entry(
         name,
         maker,
         read_standing(members.get("standing")),
         _boolean(members, "approved"),
-        zone,
+        _zone(members, "zone"),
         _time(members.get("until")),
         read_standing(members.get("then") or "normal"),
         kept=_boolean(members, "kept"),
+        then_zone=_zone(members, "then_zone"),
     )
+
+
+def _zone(members: dict[str, Any], key: str) -> str | None:
+    found = members.get(key)
+    if found is None or (isinstance(found, str) and 1 <= len(found) <= _MAX_ZONE_CHARACTERS):
+        return found
+    raise JournalFormatError(f"{key}: null, or a text of 1 to 253 characters, is expected")
 
 
 def _boolean(members: dict[str, Any], key: str) -> bool:
@@ -203,8 +211,13 @@ def read_header(line: bytes) -> Header:
 
 def read_line(line: bytes) -> Entry | Position:
     """Any line but the first. Raises JournalFormatError."""
+    return read_numbered_line(line)[1]
+
+
+def read_numbered_line(line: bytes) -> tuple[int, Entry | Position]:
+    """Any line but the first, and the number of its change. Raises JournalFormatError."""
     members = _object(line)
     if "position" in members:
-        return Position(_count(members, "position"))
-    _count(members, "sequence")
-    return read_entry(members)
+        position = Position(_count(members, "position"))
+        return position.sequence, position
+    return _count(members, "sequence"), read_entry(members)

@@ -18,7 +18,7 @@ from dane_radius.local.standing_journal import (
     JournalFormatError,
     Position,
     read_header,
-    read_line,
+    read_numbered_line,
 )
 from dane_radius.local.standings import Standings
 from policy import DeviceStanding
@@ -35,7 +35,8 @@ class StandingTable:
     """Follows a standing journal.
 
     available: whether a whole journal was ever read, so that `of` may be relied on. error: why the file cannot be used
-    now; None: it can. source: the service that the entries are from. sequence: the last change that is in force.
+    now; None: it can. source: the service that the entries are from. sequence: the change up to which everything is in
+    force. latest: the number in the last line that was read.
     """
 
     def __init__(self, directory: str | Path, rest: Callable[[float], None] = time.sleep) -> None:
@@ -50,7 +51,7 @@ class StandingTable:
         self.available = False
         self.error: str | None = None
         self.source: str | None = None
-        self.sequence = 0
+        self.sequence = self.latest = 0
 
     def __len__(self) -> int:
         return len(self._standings)
@@ -133,7 +134,7 @@ class StandingTable:
             raise
         self._drop()
         self._file, self._standings, self._unusable = file, standings, None
-        self.sequence, self.source = sequence, header.source
+        self.sequence, self.latest, self.source = sequence, file.latest, header.source
         self.available, self.error = True, None
 
     def _mark_unusable(self, file: _OpenJournal) -> None:
@@ -149,7 +150,7 @@ class StandingTable:
         live = standings is self._standings
         for number, line in file.lines():
             try:
-                found = read_line(line)
+                change, found = read_numbered_line(line)
             except JournalFormatError as error:
                 raise JournalFormatError(f"line {number}: {error}") from error
             if isinstance(found, Position):
@@ -158,6 +159,9 @@ class StandingTable:
                     self.sequence = sequence
             else:
                 standings.apply(found)
+            file.latest = change
+            if live:
+                self.latest = change
             pace.rest()
         return max(sequence, self.sequence) if live else sequence
 
@@ -167,13 +171,13 @@ class _Shortened(Exception):
 
 
 class _OpenJournal:
-    """An open journal. offset: where the first line begins that was not read."""
+    """An open journal. offset: where the first line begins that was not read. latest: the number in the one before."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.offset = 0
-        self._line = 0
+        self._line = self.latest = 0
         self.journal: str | None = None
 
     def close(self) -> None:
@@ -196,6 +200,7 @@ class _OpenJournal:
             raise JournalFormatError("no first line")
         header = read_header(line)
         self.offset, self._line, self.journal = len(line) + 1, 1, header.journal
+        self.latest = header.sequence
         return header
 
     def lines(self) -> Iterator[tuple[int, bytes]]:

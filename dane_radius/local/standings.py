@@ -1,7 +1,7 @@
 """What is known of the standing of devices, in memory, for a million devices as for ten. No I/O.
 
 Entries are integers in many small dictionaries. The garbage collector does not traverse such dictionaries, and none of
-them is ever large enough for its growth to be noticed by an authentication.
+them is ever so large that its growth delays an authentication.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dane_radius.local.standing_journal import RANK, STRICTNESS, Entry
 from policy import DeviceStanding, Standing
 
 _SHARDS = 1024
-# Bits of a packed entry: standing, then, approved, kept, zone (its number plus one), and `until` in milliseconds.
-_THEN, _APPROVED, _KEPT, _ZONE, _UNTIL = 3, 6, 7, 8, 32
+# Bits of a packed entry: standing, then, approved, kept, zone (its number plus one), `until` in milliseconds, and the
+# zone that belongs to `then`.
+_THEN, _APPROVED, _KEPT, _ZONE, _UNTIL, _THEN_ZONE = 3, 6, 7, 8, 32, 76
 _STANDING_MASK, _ZONE_MASK = 0b111, (1 << (_UNTIL - _ZONE)) - 1
+_UNTIL_MASK = (1 << (_THEN_ZONE - _UNTIL)) - 1
 
 
 class Standings:
@@ -82,21 +84,33 @@ class Standings:
             self._approved += step * (packed >> _APPROVED & 1)
 
     def _pack(self, entry: Entry) -> int:
-        zone = 0
-        if entry.zone is not None:
-            zone = self._zone_numbers.get(entry.zone, 0)
-            if not zone:
-                self._zones.append(entry.zone)
-                zone = self._zone_numbers[entry.zone] = len(self._zones)
         until = 0 if entry.until is None else max(1, math.ceil(entry.until * 1000))
         return (
             RANK[entry.standing]
             | RANK[entry.then] << _THEN
             | entry.approved << _APPROVED
             | entry.kept << _KEPT
-            | zone << _ZONE
+            | self._number(entry.zone) << _ZONE
             | until << _UNTIL
+            | self._number(entry.then_zone) << _THEN_ZONE
         )
+
+    def _number(self, zone: str | None) -> int:
+        if zone is None:
+            return 0
+        number = self._zone_numbers.get(zone, 0)
+        if not number:
+            self._zones.append(zone)
+            number = self._zone_numbers[zone] = len(self._zones)
+        return number
+
+    def _zone(self, packed: int) -> str | None:
+        number = packed >> _ZONE & _ZONE_MASK
+        return self._zones[number - 1] if number else None
+
+    def _then_zone(self, packed: int) -> str | None:
+        number = packed >> _THEN_ZONE
+        return self._zones[number - 1] if number else None
 
     def of(self, name: str, now: float) -> DeviceStanding | None:
         """What counts for a normalized name at `now` (seconds since 1970). None: nothing is known of it.
@@ -114,11 +128,10 @@ class Standings:
         return own
 
     def _current(self, packed: int, now: float) -> DeviceStanding:
-        until = packed >> _UNTIL
+        until = packed >> _UNTIL & _UNTIL_MASK
         if until and now * 1000 >= until:
-            return _after(packed & ((1 << _ZONE) - 1))
-        zone = packed >> _ZONE & _ZONE_MASK
-        return _unpack(packed, self._zones[zone - 1] if zone else None)
+            return _after(packed & ((1 << _ZONE) - 1), self._then_zone(packed))
+        return _unpack(packed, self._zone(packed))
 
     def entry(self, name: str, *, maker: bool) -> Entry | None:
         """The entry of a device or a maker. None: there is none."""
@@ -126,16 +139,17 @@ class Standings:
         return None if packed is None else self._entry(name, packed, maker=maker)
 
     def _entry(self, name: str, packed: int, *, maker: bool) -> Entry:
-        zone, until = packed >> _ZONE & _ZONE_MASK, packed >> _UNTIL
+        until = packed >> _UNTIL & _UNTIL_MASK
         return Entry(
             name,
             maker,
             STRICTNESS[packed & _STANDING_MASK],
             bool(packed >> _APPROVED & 1),
-            self._zones[zone - 1] if zone else None,
+            self._zone(packed),
             until / 1000 if until else None,
             STRICTNESS[packed >> _THEN & _STANDING_MASK],
             kept=bool(packed >> _KEPT & 1),
+            then_zone=self._then_zone(packed),
         )
 
     def entries(self) -> Iterator[Entry]:
@@ -149,7 +163,7 @@ class Standings:
 
 @lru_cache(maxsize=4096)
 def _unpack(packed: int, zone: str | None) -> DeviceStanding:
-    until = packed >> _UNTIL
+    until = packed >> _UNTIL & _UNTIL_MASK
     return DeviceStanding(
         STRICTNESS[packed & _STANDING_MASK],
         bool(packed >> _APPROVED & 1),
@@ -158,10 +172,10 @@ def _unpack(packed: int, zone: str | None) -> DeviceStanding:
     )
 
 
-@lru_cache(maxsize=64)
-def _after(packed: int) -> DeviceStanding:
+@lru_cache(maxsize=1024)
+def _after(packed: int, zone: str | None) -> DeviceStanding:
     """What counts once `until` has passed."""
-    return DeviceStanding(STRICTNESS[packed >> _THEN & _STANDING_MASK], bool(packed >> _APPROVED & 1))
+    return DeviceStanding(STRICTNESS[packed >> _THEN & _STANDING_MASK], bool(packed >> _APPROVED & 1), zone)
 
 
 def maker_domains(name: str) -> tuple[str, ...]:
@@ -178,7 +192,7 @@ def standing_now(entry: Entry | None, now: float) -> DeviceStanding | None:
     if entry is None or entry.is_plain:
         return None
     if entry.until is not None and now >= entry.until:
-        return DeviceStanding(entry.then, entry.approved)
+        return DeviceStanding(entry.then, entry.approved, entry.then_zone)
     return DeviceStanding(entry.standing, entry.approved, entry.zone, entry.until)
 
 
@@ -215,6 +229,8 @@ class EarlierStandings:
     def _current(self, name: str, now: float, *, maker: bool) -> DeviceStanding | None:
         if (maker, name) in self._replaced:
             entry = self._replaced[maker, name]
-            # It counted until it was replaced, also if its time had come by then: sessions were admitted by it.
-            return standing_now(entry._replace(until=None) if entry is not None else None, now)
+            if entry is not None and entry.until is not None and entry.until <= now:
+                # It counted until it was replaced, also if its time had come by then: sessions were admitted by it.
+                entry = entry._replace(until=None)
+            return standing_now(entry, now)
         return standing_now(self._standings.entry(name, maker=maker), now)

@@ -52,12 +52,12 @@ class Operations:
         raise ValueError(f"op {request.get('op')!r} is not known; flush, standing or status is expected")
 
     async def _read_standing(self) -> dict[str, Any]:
-        """Read the standing journal now. The reply says up to which change it is in force."""
+        """Read the standing journal now. The reply says which change it was read up to."""
         table = self._standings.table
         if table is None:
             raise ValueError("the configuration has no standing directory")
         done = await asyncio.to_thread(table.refresh)
-        return {"done": done, "sequence": table.sequence, "error": table.error}
+        return {"done": done, "sequence": table.sequence, "latest": table.latest, "error": table.error}
 
     def status(self) -> dict[str, Any]:
         """The state of the module, for `dane-radius status`."""

@@ -21,8 +21,8 @@ class DeviceStandings:
     def of(self, name: str) -> DeviceStanding | None:
         """What counts for a device now. No I/O.
 
-        Raises Refused (`standing_unavailable`) as long as no journal was ever read: a device that must not get in could
-        not be told from the others.
+        Raises Refused (`standing_unavailable`) as long as no journal was ever read: a device that is to be refused
+        could not be told from the others.
         """
         table = self.table
         if table is None:

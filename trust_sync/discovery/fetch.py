@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from trust_sync.discovery.addresses import refusal
 from trust_sync.discovery.reasons import FetchProblem
-from trust_sync.shared import IpNetwork, new_session
+from trust_sync.shared import Connector, IpNetwork, new_session
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 _MAX_CACHED, _MAX_CACHED_OCTETS, _MAX_ETAG_OCTETS = 1000, 8192, 256
@@ -112,7 +112,7 @@ class Fetcher:
     async def _get(self, url: str) -> Fetched:
         cached = self._cached.get(url)
         validator = {"If-None-Match": cached.etag} if cached and cached.etag else {}
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             resolver=_GuardedResolver(self.resolve, self.allowed), ssl=self.context, use_dns_cache=False, limit=1
         )
         async with (

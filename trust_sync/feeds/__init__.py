@@ -1,4 +1,4 @@
-"""Change feeds over HTTPS: how one is followed, whoever publishes it and whatever it is about.
+"""Change feeds over HTTPS: how one is followed, for any publisher and any content.
 
 Pure: `messages`, `json_stream`, `schedule`, `memory_budget`, `log_limit`, `state`. Network: `client`. `followed_feed`
 joins them. May import `shared`, `dane_radius.dns` and `dane_radius.local`.

@@ -16,7 +16,7 @@ from dane_radius.dns import tls_context
 from trust_sync.feeds.json_stream import Bounds, ObjectReader, StreamError, TooLarge
 from trust_sync.feeds.memory_budget import MemoryBudget
 from trust_sync.feeds.messages import FeedError
-from trust_sync.shared import FeedConfig, TimeSlice, new_session, read_secret
+from trust_sync.shared import Connector, FeedConfig, TimeSlice, new_session, read_secret
 
 _CONNECT_SECONDS = 10.0
 # A snapshot may be megabytes over a slow line.
@@ -97,7 +97,7 @@ class FeedClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             # No connection is reused: on an idle one, aiohttp would accept data without a limit.
-            connector = aiohttp.TCPConnector(ssl=self._context, limit=2, force_close=True)
+            connector = Connector(ssl=self._context, limit=2, force_close=True)
             self._session = new_session(connector, None, {"Authorization": f"Bearer {self._key}"})
         return self._session
 

@@ -3,8 +3,9 @@
 Reports are off the path of authentications. Decisions stay in the module's log until the service has taken them, so
 that no amount of them takes up memory here; what is lost nevertheless is counted, and reported.
 
-Disk: `log_tail`, `position`. Network: `client`. `reporter` joins them. May import `shared`, `dane_radius.dns` and
-`dane_radius.local`.
+Disk: `log_tail`, `position`. Network: `client`. `reporter` joins them.
+
+May import `shared`, `dane_radius.dns` and `dane_radius.local`.
 """
 
 from trust_sync.reports.client import ReportClient

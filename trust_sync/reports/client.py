@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from dane_radius.dns import tls_context
-from trust_sync.shared import OPERATIONS, OperationsConfig, new_session, read_secret
+from trust_sync.shared import OPERATIONS, Connector, OperationsConfig, new_session, read_secret
 
 _TIMEOUT_SECONDS = 30.0
 _MAX_ANSWER_OCTETS = 64 * 1024
@@ -53,7 +53,7 @@ class ReportClient:
 
     async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._context, limit=2, force_close=True)
+            connector = Connector(ssl=self._context, limit=2, force_close=True)
             authorization = {"Authorization": f"Bearer {self._key}"}
             self._session = new_session(connector, _TIMEOUT_SECONDS, authorization)
         url = self._base + path

@@ -39,9 +39,9 @@ class AccessChanges:
         access = changed_access(self._disconnector.directory.find(session.nas), before, after, now)
         return self._queue(session, cause, now, access)
 
-    def has_ended(self, session: Session) -> bool:
-        """Whether the NAS has recently ended a session that accounting still shows."""
-        return self._pending.has_ended(session, self._wall())
+    def acknowledged(self, session: Session) -> float | None:
+        """When the NAS confirmed that it moved or ended a session, in seconds since 1970. None: it did not."""
+        return self._pending.acknowledged(session)
 
     def end(self, session: Session, cause: TerminationCause) -> bool:
         """Have a session ended. Returns whether that is necessary."""

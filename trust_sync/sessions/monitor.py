@@ -39,6 +39,8 @@ class RevocationMonitor:
         watch_list.on_schedule = self._wake_before
         # Called with the names that have live sessions, after each poll.
         self.on_poll: Callable[[Sequence[str]], None] = lambda names: None
+        # Called with the time, at least once a second.
+        self.on_step: Callable[[float], None] = lambda now: None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -76,6 +78,7 @@ class RevocationMonitor:
             self._pending.correct_times(now)
             self._next_poll = now + self._poll_seconds
             await self.poll(now)
+        self.on_step(now)
         for watched in self._watch_list.pop_due(now):
             self._lookups.queue(watched)
         self._pending.step(now)

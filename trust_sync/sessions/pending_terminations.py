@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import OrderedDict
 from typing import Any
 
 from dane_radius.local import RecentlySeen
@@ -50,6 +51,7 @@ class PendingTerminations:
         self._due: list[tuple[float, str]] = [(item.due, key) for key, item in pending.items()]
         heapq.heapify(self._due)
         self._ended = RecentlySeen(_ENDED_SECONDS, _MAX_ENDED)
+        self._acknowledged: OrderedDict[str, float] = OrderedDict()
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -75,6 +77,10 @@ class PendingTerminations:
     def has_ended(self, session: Session, now: float) -> bool:
         """Whether the NAS has recently ended a session that accounting still shows."""
         return (session.unique_id, now) in self._ended
+
+    def acknowledged(self, session: Session) -> float | None:
+        """When the NAS confirmed that it moved or ended a session, in seconds since 1970. None: it did not recently."""
+        return self._acknowledged.get(session.unique_id)
 
     def step(self, now: float) -> None:
         """Send the requests that are due."""
@@ -176,6 +182,8 @@ class PendingTerminations:
         item.last_reply = str(reply)
         if reply.result.over:
             self._metrics.revocation_seconds.observe(max(0.0, self._wall() - item.noticed))
+            if reply.result is Result.ACK:
+                self._acknowledge(key)
             self._finish(key, item, str(reply))
         elif not self._give_up_if_late(key, item) and not reply.result.unreached:
             self._retry_later(key, item)
@@ -212,6 +220,12 @@ class PendingTerminations:
         self._queue.discard(key, item.session.nas)
         self._log.error("session not ended; no further attempts", **_fields(item))
         return True
+
+    def _acknowledge(self, key: str) -> None:
+        self._acknowledged[key] = self._wall()
+        self._acknowledged.move_to_end(key)
+        if len(self._acknowledged) > _MAX_ENDED:
+            self._acknowledged.popitem(last=False)
 
     def _finish(self, key: str, item: PendingTermination, how: str) -> None:
         self._pending.pop(key, None)

@@ -1,5 +1,4 @@
-"""What every room of the worker uses: configuration, backoff, fair use of the event loop, DNS, HTTPS, durable files,
-notices.
+"""What every room of the worker uses: configuration, backoff, fair use of the event loop, DNS, HTTPS, files, notices.
 
 May import `dane_radius.core`, `dane_radius.dns`, `dane_radius.local` and `dane_radius.server`, and no other room.
 """
@@ -21,7 +20,7 @@ from trust_sync.shared.config import (
 )
 from trust_sync.shared.dns_client import DnsClient
 from trust_sync.shared.files import sync_folder, write_all
-from trust_sync.shared.https import new_session
+from trust_sync.shared.https import Connector, new_session
 from trust_sync.shared.notices import Notice, StandingNotice, Trigger
 from trust_sync.shared.reporting import Reporting
 from trust_sync.shared.time_slice import TimeSlice
@@ -30,6 +29,7 @@ __all__ = [
     "DEFAULT_CONFIG",
     "OPERATIONS",
     "Config",
+    "Connector",
     "DiscoveryConfig",
     "DnsClient",
     "FeedConfig",

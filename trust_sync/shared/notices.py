@@ -38,10 +38,12 @@ class StandingNotice:
     """The standing of names has changed.
 
     domains: identity domains of makers of which that holds for every name. before: what counted before for a name, at
-    a time in seconds since 1970. everything: any name may be concerned.
+    a time in seconds since 1970. everything: any name may be concerned. told: whether the module uses the new standing
+    already; if not, it does so within two seconds.
     """
 
     names: tuple[str, ...]
     domains: tuple[str, ...]
     before: Callable[[str, float], DeviceStanding | None]
     everything: bool = False
+    told: bool = True

@@ -127,8 +127,8 @@ class StandingFeed(FollowedFeed):
         for _, entry in entries:
             earlier.remember(entry.name, maker=entry.maker)
         self.journal.append(entries)
-        # Before a session ends, because its device comes back at once.
-        await self._module.journal_grew()
+        # Before a session ends, because its device reconnects at once.
+        told = await self._module.journal_grew(entries[-1][0])
         for _, entry in entries[:10]:
             self._log.info(
                 "standing changed", name=entry.name, maker=entry.maker, standing=str(entry.standing),
@@ -136,7 +136,7 @@ class StandingFeed(FollowedFeed):
             )  # fmt: skip
         if len(entries) > 10:
             self._log.info("standing changed", further=len(entries) - 10)
-        await self._tell(_notice((entry for _, entry in entries), earlier.of))
+        await self._tell(_notice((entry for _, entry in entries), earlier.of, told=told))
 
     async def _tell(self, notice: StandingNotice) -> None:
         self._effect_due = not await self._listener.standing_changed(notice)
@@ -181,8 +181,8 @@ class StandingFeed(FollowedFeed):
             raise FeedError("malformed", f"the first snapshot has unreadable entries: {snapshot.problems.first[0]}")
         assert snapshot.fresh is not None
         self.journal.replace(snapshot.file, self._header(snapshot), snapshot.fresh)
-        await self._module.journal_grew()
-        await self._tell(StandingNotice((), (), lambda _name, _now: None, everything=True))
+        told = await self._module.journal_grew(snapshot.seq)
+        await self._tell(StandingNotice((), (), lambda _name, _now: None, everything=True, told=told))
         await self._settled(snapshot.seq)
 
     def _header(self, snapshot: SnapshotReader) -> Header:
@@ -226,9 +226,11 @@ class StandingFeed(FollowedFeed):
             await self._module.journal_grew()
 
 
-def _notice(entries: Iterable[Entry], before: Callable[[str, float], DeviceStanding | None]) -> StandingNotice:
+def _notice(
+    entries: Iterable[Entry], before: Callable[[str, float], DeviceStanding | None], *, told: bool = True
+) -> StandingNotice:
     names: list[str] = []
     makers: list[str] = []
     for entry in entries:
         (makers if entry.maker else names).append(entry.name)
-    return StandingNotice(tuple(names), tuple(makers), before)
+    return StandingNotice(tuple(names), tuple(makers), before, told=told)

@@ -23,6 +23,7 @@ from dane_radius.local import (
     Standings,
     read_header,
     read_line,
+    read_numbered_line,
 )
 from trust_sync.shared import TimeSlice, sync_folder, write_all
 
@@ -60,6 +61,8 @@ class StandingJournal:
         self.position: int | None = None
         self.problem: str | None = None
         self.unsettled: list[Entry] = []
+        # The first entries behind the present position.
+        self._behind: list[tuple[int, Entry]] = []
         self._descriptor = -1
         self._size = self._lines = 0
         # Lines that were appended while the journal is being compacted.
@@ -98,14 +101,12 @@ class StandingJournal:
                     header = read_header(line)
                     self.position = header.sequence
                     continue
-                found = read_line(line)
+                sequence, found = read_numbered_line(line)
                 if isinstance(found, Position):
-                    self.position = found.sequence
-                    self.unsettled = []
+                    self._move(sequence)
                 else:
-                    self.standings.apply(found)
-                    if len(self.unsettled) < _MAX_UNSETTLED:
-                        self.unsettled.append(found)
+                    self._apply(sequence, found)
+            self.unsettled = [entry for _, entry in self._behind]
             if header is None:
                 raise JournalFormatError("no first line")
             os.ftruncate(self._descriptor, self._size)
@@ -116,6 +117,14 @@ class StandingJournal:
         except OSError as error:
             raise _journal_error(self._path, error) from error
         self.header = header
+
+    def _apply(self, sequence: int, entry: Entry) -> None:
+        self.standings.apply(entry)
+        if len(self._behind) < _MAX_UNSETTLED:
+            self._behind.append((sequence, entry))
+
+    def _move(self, position: int) -> None:
+        self.position, self._behind = position, []
 
     def _whole_lines(self) -> Iterator[bytes]:
         rest = b""
@@ -129,6 +138,7 @@ class StandingJournal:
     def _forget(self) -> None:
         self.close()
         self.standings, self.header, self.position, self.unsettled = Standings(), None, None, []
+        self._behind = []
         self._size = self._lines = 0
 
     def append(self, entries: Iterable[tuple[int, Entry]], position: int | None = None) -> None:
@@ -159,15 +169,15 @@ class StandingJournal:
         self._lines += len(lines)
         if self._meanwhile is not None:
             self._meanwhile.append(octets)
-        for _, entry in entries:
-            self.standings.apply(entry)
+        for sequence, entry in entries:
+            self._apply(sequence, entry)
         if position is not None:
-            self.position = position
+            self._move(position)
 
     @property
     def is_long(self) -> bool:
         """Whether the journal should be compacted."""
-        return self._meanwhile is None and self._lines > 2 * len(self.standings) + _COMPACT_SLACK
+        return self._meanwhile is None and self._lines > 2 * len(self.standings) + len(self._behind) + _COMPACT_SLACK
 
     async def compact(self, header: Header | None = None) -> None:
         """Rewrite the journal with one line for each entry. `append` may be called meanwhile.
@@ -178,7 +188,7 @@ class StandingJournal:
         header = header or old
         if header is None or old is None or position is None or self._meanwhile is not None:
             return
-        self._meanwhile = []
+        self._meanwhile, behind = [], list(self._behind)
         pace = TimeSlice()
         try:
             with NewJournal(self._folder) as new:
@@ -186,6 +196,10 @@ class StandingJournal:
                     new.add(position, entry)
                     await pace.rest()
                 new.add_lines(Position(position).to_line() + b"\n")
+                # Their effect on live sessions is still to come, also after a restart.
+                for sequence, entry in behind:
+                    new.add(sequence, entry)
+                new.flush()
                 for octets in self._meanwhile:
                     new.add_lines(octets)
                 # Synchronous from here: nothing is appended until the new file has taken the place of the old one.
@@ -204,7 +218,8 @@ class StandingJournal:
             self._adopt(new, header)
         except OSError as error:
             raise _journal_error(self._path, error) from error
-        self.standings, self.problem, self.position = standings, None, header.sequence
+        self.standings, self.problem = standings, None
+        self._move(header.sequence)
 
     def _adopt(self, new: NewJournal, header: Header) -> None:
         """Raises OSError."""

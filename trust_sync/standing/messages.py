@@ -23,6 +23,7 @@ class Change(NumberedChange):
     zone: Any = None
     until: Any = None
     then: Any = None
+    then_zone: Any = None
     removed: Any = False
 
 

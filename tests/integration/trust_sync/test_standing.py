@@ -108,7 +108,7 @@ def test_a_quarantine_reaches_live_sessions_and_the_next_admission_on_every_node
     print(f"from the worker's notice to the answer of the NAS: {own} s")
     for node in site.nodes:
         assert node.nas.conversation(places[node.name]) == REQUESTS[node.coa]
-        # The session has ended, or is elsewhere; the device comes back.
+        # The session has ended, or is elsewhere; the device reconnects.
         assert node.vlan(peers[node.name]) == QUARANTINE
         node.account("Stop", name, f"S-{node.name}")
         node.account("Start", name, f"Q-{node.name}")

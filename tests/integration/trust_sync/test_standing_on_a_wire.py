@@ -94,13 +94,12 @@ def test_a_device_is_isolated_at_once_and_comes_back_after_its_release(house: Ho
         wait_for(lambda: house.node.live(name) == 1, "the accounting record")
         began = time.monotonic()
         house.operations("quarantine", name, "--reason", "scans the network")
-        house.switch.wait_closed(timeout=60)
-        print(f"quarantine to the closed port: {time.monotonic() - began:.3f} s, with the start of the command")
+        # The port may have closed and opened again before the command has ended.
         house.in_vlan(QUARANTINE)
+        print(f"quarantine to the other VLAN: {time.monotonic() - began:.3f} s, with the start of the command")
         house.reaches_only(QUARANTINE)
         wait_for(lambda: house.node.live(name) == 1, "the accounting record")
         house.operations("release", name, "--reason", "new firmware 2.1 installed")
-        house.switch.wait_closed(timeout=60)
         house.in_vlan(HOME)
         house.reaches_only(HOME)
         # hostapd took each request at once.
@@ -124,7 +123,6 @@ def test_a_device_that_nobody_knows_waits_for_an_answer_which_moves_it(house: Ho
         wait_for(lambda: house.node.live(name) == 1, "the accounting record")
         wait_for(lambda: name in house.operations("questions", "--json"), "the question", timeout=20, interval=0.2)
         house.operations("approve", name, "--answer", "yes")
-        house.switch.wait_closed(timeout=60)
         house.in_vlan(HOME)
         house.reaches_only(HOME)
         assert name not in house.operations("questions", "--json")

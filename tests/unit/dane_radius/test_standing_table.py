@@ -68,6 +68,7 @@ def standing(table: StandingTable, name: str = NAME, now: float = NOW) -> Standi
         Entry("_device.example.net", maker=True, approved=True),
         Entry(NAME, removed=True),
         quarantined(kept=True),
+        quarantined(zone="lab", until=NOW, then_zone="guests"),
     ],
 )
 def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
@@ -93,6 +94,7 @@ UNREADABLE = [
     b'{"sequence": 1, "subject": "device", "name": "a.example", "standing": "normal", "approved": 1}',
     b'{"sequence": 1, "subject": "device", "name": "a.example", "standing": "normal", "until": "tomorrow"}',
     b'{"sequence": 1, "subject": "device", "name": "a.example", "standing": "normal", "until": 1e300}',
+    b'{"sequence": 1, "subject": "device", "name": "a.example", "standing": "normal", "then_zone": ""}',
     b'{"sequence": 1, "subject": "device", "name": "a.example", "standing": "normal", "zone": 7}',
     b"[" * 100_000,
 ]  # fmt: skip
@@ -154,6 +156,8 @@ def test_before_a_change_a_standing_counted_although_its_end_has_come() -> None:
     earlier.remember(NAME, maker=False)
     standings.apply(quarantined())
     assert earlier.of(NAME, NOW + 1) == DeviceStanding(Standing.WATCHED)
+    # An end that is still to come is one of what counted.
+    assert earlier.of(NAME, NOW - 1) == DeviceStanding(Standing.WATCHED, until=NOW)
     assert standings.of(NAME, NOW + 1) == DeviceStanding(Standing.QUARANTINED)
 
 
@@ -168,6 +172,7 @@ _entries = st.builds(
     st.sampled_from(Standing),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([None, "a", "c"]),
 )
 
 
@@ -315,7 +320,7 @@ def test_a_compacted_file_is_not_read_again_by_who_has_read_the_old_one(tmp_path
 def test_what_is_written_between_two_looks_at_a_compacted_file_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old file gets another line, and then its successor, just after its end was read."""
+    """The old file gets another line, and then its successor, right after its end was read."""
     write(tmp_path, quarantined().to_line(11), header=HEADER._replace(journal="one"))
     table = read(tmp_path)
     is_at, done = standing_table._OpenJournal.is_at, []

@@ -68,7 +68,9 @@ class Setting:
         secret: dict[str, str] | None = None,
         state: WorkerState | None = None,
         standing_of: Callable[[str], DeviceStanding | None] = lambda name: None,
+        timeout: float = 0.05,
     ) -> None:
+        """timeout: seconds to wait for the NAS. One that always answers may take long on a busy machine."""
         self.database, self.now, self.answers = folder / "radacct.db", 1_700_000_000.0, Answers(*answers)
         self.state = state or WorkerState()
         self.policy = parse_policy(policy("grant: {vlan: 1}"))
@@ -77,7 +79,7 @@ class Setting:
                 "registry": [REGISTRY],
                 "nas": [{"address": "127.0.0.0/8", "port": nas.port, "coa": coa, **(secret or {"secret": "s"})}],
                 "sessions": {"database": f"sqlite:///{self.database}", "poll": 1.0},
-                "disconnect": {"timeout": 0.05, "tries": 1, "retry_min": 5.0, "retry_max": 40.0, "give_up": 100.0},
+                "disconnect": {"timeout": timeout, "tries": 1, "retry_min": 5.0, "retry_max": 40.0, "give_up": 100.0},
             },
             "test",
         )
@@ -98,8 +100,11 @@ class Setting:
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             connection.executescript(script)
 
-    def session(self, number: int = 1, name: str = NAME, started: float | None = None) -> None:
-        row = (f"S{number}", f"u{number}", name, "127.0.0.1", f"02-0{number}", "00-00-00-00-00-01:iot", started)
+    def session(
+        self, number: int = 1, name: str = NAME, started: float | None = None, station: str | None = None
+    ) -> None:
+        station = station or f"02-0{number}"
+        row = (f"S{number}", f"u{number}", name, "127.0.0.1", station, "00-00-00-00-00-01:iot", started)
         columns = (
             "acctsessionid, acctuniqueid, username, nasipaddress, callingstationid, calledstationid, acctstarttime"
         )

@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dane_radius.local import ControlServer, LogConfig, open_log
 from trust_sync.standing import ModuleSocket, module_socket
 
@@ -30,8 +32,10 @@ async def test_a_module_that_answers_has_read_the_journal(tmp_path: Path) -> Non
         await server.stop()
 
 
-async def test_a_module_that_has_not_read_the_journal_was_not_told(tmp_path: Path) -> None:
-    for number, reply in enumerate(({"done": False, "error": None}, {"done": True, "error": "line 3"})):
+async def test_a_module_that_has_not_read_the_journal_was_not_told(tmp_path: Path, monkeypatch: Any) -> None:
+    replies = ({"done": False, "error": None}, {"done": True, "error": "line 3"}, {"done": True, "latest": 6})
+    monkeypatch.setattr(module_socket, "_TIMEOUT_SECONDS", 0.2)
+    for number, reply in enumerate(replies):
         path = tmp_path / f"module{number}.sock"
 
         async def handle(_request: dict[str, Any], reply: dict[str, Any] = reply) -> dict[str, Any]:
@@ -40,9 +44,28 @@ async def test_a_module_that_has_not_read_the_journal_was_not_told(tmp_path: Pat
         server = ControlServer(str(path), handle)
         await server.start()
         try:
-            assert not await socket(path).journal_grew()
+            assert not await socket(path).journal_grew(7)
         finally:
             await server.stop()
+
+
+@pytest.mark.parametrize("busy", [{"done": False, "latest": 7}, {"done": True, "latest": 6, "sequence": 5}])
+async def test_a_module_that_is_still_reading_is_asked_again(tmp_path: Path, busy: dict[str, Any]) -> None:
+    replies = [busy, busy, {"done": True, "error": None, "sequence": 5, "latest": 7}]
+    asked = 0
+
+    async def handle(_request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return replies[asked - 1]
+
+    server = ControlServer(str(tmp_path / "module.sock"), handle)
+    await server.start()
+    try:
+        assert await socket(tmp_path / "module.sock").journal_grew(7)
+        assert asked == 3
+    finally:
+        await server.stop()
 
 
 async def test_without_a_socket_or_a_server_nothing_is_waited_for(tmp_path: Path) -> None:

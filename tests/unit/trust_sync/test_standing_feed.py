@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dane_radius.local import JOURNAL_FILE
+from dane_radius.local import JOURNAL_FILE, Entry, StandingTable
 from policy import DeviceStanding, Standing
 from tests.unit.trust_sync.feed_setting import Registry
 from tests.unit.trust_sync.standing_setting import NAME, NOW, OTHER, Setting, change, entry
@@ -233,7 +235,7 @@ async def test_a_service_that_lost_something_makes_nobody_normal(
     await setting.begin(entry(OTHER, "quarantined"), entry("n.example.net"), seq=seq, origin=origin)
     assert (setting.standing(), setting.standing(OTHER)) == ("quarantined", "blocked")
     assert setting.standing("n.example.net") == "quarantined"
-    # Nothing is gained by the loss: an approval, and being watched, are given up.
+    # The loss gives no device anything: an approval, and being watched, are given up.
     assert (setting.standing("w.example.net"), setting.standing("p.example.net")) == (None, None)
     assert setting.kept() == {NAME, OTHER}
     # It stays so with further snapshots and restarts, until the service says something of the device.
@@ -365,3 +367,54 @@ async def test_a_journal_that_grew_is_compacted_and_says_the_same(setting: Setti
         OTHER: Standing.QUARANTINED,
     }
     restarted.close()
+
+
+async def test_a_compaction_keeps_the_effects_that_have_not_begun(make: Callable[..., Setting]) -> None:
+    setting = make()
+    await setting.begin()
+    setting.heard.applies = False
+    await setting.poll(change(11, OTHER, "blocked"))
+    assert setting.journal.position == 10
+    await setting.journal.compact()
+    again = make()
+    assert [found.name for found in again.journal.unsettled] == [OTHER]
+    assert again.journal.position == 10
+    await again.poll(change(11, OTHER, "blocked"))
+    await again.journal.compact()
+    assert make().journal.unsettled == []
+
+
+async def test_a_journal_that_cannot_be_opened_for_appending_does_not_take_the_place_of_the_old_one(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await setting.begin(entry())
+    really = os.open
+
+    def failing(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_APPEND:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(JournalError):
+        await setting.journal.compact()
+    monkeypatch.undo()
+    setting.journal.append([(11, Entry(OTHER, standing=Standing.BLOCKED))], 11)
+    found = StandingTable(setting.folder)
+    found.refresh()
+    assert found.of(OTHER, NOW) == DeviceStanding(Standing.BLOCKED)
+    found.close()
+
+
+async def test_the_zone_of_what_follows_reaches_the_reader(setting: Setting) -> None:
+    await setting.begin(entry(until=NOW + 60, then_zone="guests"))
+    await setting.poll(change(11, OTHER, "watched", until=NOW + 60, then_zone="lab"))
+    table = StandingTable(setting.folder)
+    table.refresh()
+    assert (table.of(NAME, NOW), table.of(NAME, NOW + 60)) == (
+        DeviceStanding(Standing.QUARANTINED, until=NOW + 60),
+        DeviceStanding(zone="guests"),
+    )
+    assert table.of(OTHER, NOW + 60) == DeviceStanding(zone="lab")
+    assert table.latest == 11
+    table.close()
