@@ -252,5 +252,5 @@ async def test_the_control_socket_has_the_journal_read_at_once(journal: Journal)
     with journal.folder.joinpath("journal").open("ab") as file:
         file.write(QUARANTINED.to_line(7) + b'\n{"position":7}\n')
     reply = await journal.service.operations.handle({"op": "standing"})
-    assert reply == {"done": True, "sequence": 7, "error": None}
+    assert reply == {"done": True, "sequence": 7, "latest": 7, "error": None}
     assert journal.service.standings.of(NAME) == DeviceStanding(Standing.QUARANTINED)
