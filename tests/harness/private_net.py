@@ -6,7 +6,9 @@ import atexit
 import functools
 import itertools
 import socket
+import sys
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 _numbers = itertools.count(1)
@@ -34,9 +36,13 @@ def next_link(*, ipv6: bool = False) -> Link:
 def _claim() -> tuple[int, socket.socket]:
     """A second octet, and the socket that claims it for as long as this process lives.
 
-    An abstract socket's name can be bound once, and the kernel frees it at process exit.
+    An abstract socket's name can be bound once, and the kernel frees it at process exit. The interfaces of a test run
+    that was killed remain, and their routes would take this run's packets.
     """
+    routed = _routed_octets(Path("/proc/net/route").read_text())
     for octet in range(200, 250):
+        if octet in routed:
+            continue
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             claim.bind(f"\0dane-radius-test-net-{octet}")
@@ -45,4 +51,10 @@ def _claim() -> tuple[int, socket.socket]:
             continue
         atexit.register(claim.close)
         return octet, claim
-    raise RuntimeError("fifty test runs hold all networks from 10.200.0.0 to 10.249.255.255")
+    raise RuntimeError("test runs, living or killed, hold all networks from 10.200.0.0 to 10.249.255.255")
+
+
+def _routed_octets(table: str) -> set[int]:
+    """The second octets of the networks in 10.0.0.0/8 that /proc/net/route has. It writes addresses in host order."""
+    destinations = (int(line.split()[1], 16).to_bytes(4, sys.byteorder) for line in table.splitlines()[1:])
+    return {address[1] for address in destinations if address[0] == 10}
