@@ -118,8 +118,10 @@ class WebServer:
 
     @web.middleware
     async def _remember(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.transport is not None:
-            self._connections[request.transport.get_extra_info("socket")] = request.transport
+        transport = request.transport
+        # A connection that the client has closed in the meantime has no socket.
+        if transport is not None and (socket := transport.get_extra_info("socket")) is not None:
+            self._connections[socket] = transport
         return await handler(request)
 
     def stop(self) -> None:
