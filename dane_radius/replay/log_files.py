@@ -48,6 +48,7 @@ class LogReader:
     def _lines(self, file: BinaryIO, before: int) -> Iterator[tuple[int, bytes]]:
         zipped = file.read(2) == _GZIP
         file.seek(0)
+        # A GzipFile reads like a BinaryIO, although its type is another.
         stream: BinaryIO = gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[assignment]
         number = 0
         while line := stream.readline(MAX_LINE_OCTETS):

@@ -58,6 +58,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         seen: set[str] = set()
         # The first name that was there before. `add` gives None.
+        # `add` returns None, so that a name counts from its second time on.
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise MudError([f"the member {found(twice)} is there twice in one object"])
     return made

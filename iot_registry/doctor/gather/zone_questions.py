@@ -137,6 +137,7 @@ def with_matches(
         matches = False
         for key in keys:
             try:
+                # dnspython gives all records one type, which lacks the members of each.
                 matches |= dns.dnssec.make_ds(owner, key, record.digest_type, validating=True) == record  # type: ignore[attr-defined]
             except (dns.exception.DNSException, ValueError):
                 # A digest type that this library does not know.
@@ -153,6 +154,7 @@ def wanted_ds(zone: str, cds: Iterable[dns.rdata.Rdata], cdnskeys: Iterable[dns.
     for key in cdnskeys:
         if found:
             break
+        # The same holds for these members.
         is_deletion = key.algorithm == 0  # type: ignore[attr-defined]
         found.add(_DELETION if is_deletion else str(dns.dnssec.make_ds(owner, key, "SHA256")))
     return tuple(sorted(found))
@@ -160,6 +162,7 @@ def wanted_ds(zone: str, cds: Iterable[dns.rdata.Rdata], cdnskeys: Iterable[dns.
 
 def key_tags(keys: Iterable[dns.rdata.Rdata]) -> tuple[int, ...]:
     """The tags of the keys that sign keys (flag SEP, RFC 4034 section 2.1.1). Pure."""
+    # The same holds for these members.
     return tuple(sorted(dns.dnssec.key_id(key) for key in keys if key.flags & 1))  # type: ignore[attr-defined, arg-type]
 
 
